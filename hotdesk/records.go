@@ -32,8 +32,9 @@ type Device struct {
 	// per-MAC file rendered as version 0, empty until resync has prepared it.
 	Wanted uint64 `json:"wanted"`
 	Digest string `json:"digest,omitempty"`
-	// URLNumber numbers the device's provisioning token.
+	// URLNumber numbers the device's provisioning token and HTTP password.
 	URLNumber uint64    `json:"url_number"`
+	ClaimOp   string    `json:"claim_op,omitempty"` // operation that claimed it last
 	Created   time.Time `json:"created"`
 }
 

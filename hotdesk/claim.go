@@ -1,0 +1,228 @@
+package hotdesk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Claim hands the phone with this MAC its identity: an approved, never claimed
+// (or released) device becomes claimed. Of any number of claims at one time
+// exactly one wins; the others get ErrConflict.
+//
+// Errors: ErrPending (no approved device has the MAC), ErrBlocked, ErrConflict
+// (already claimed), ErrUnavailable.
+func (s *Service) Claim(ctx context.Context, mac MAC, source string) (Phone, error) {
+	row := s.row("device.claimed", "phone")
+	row.Detail = map[string]string{"mac": mac.String(), "source": source}
+	var id DeviceID
+	err := s.update(ctx, func(tx Txn) error {
+		found, ok, err := get[DeviceID](tx, macKey(mac))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return ErrPending
+		}
+		id = found
+		dev, ok, err := get[Device](tx, deviceKey(id))
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return ErrPending
+		case dev.Blocked:
+			return ErrBlocked
+		case dev.Claimed && dev.ClaimOp == row.Op:
+			return nil
+		case dev.Claimed:
+			return ErrConflict
+		}
+		dev.Claimed, dev.ClaimOp = true, row.Op
+		dev.URLNumber++
+		dev.raise()
+		row := row
+		row.Device = id
+		return errors.Join(put(tx, deviceKey(id), dev), audit(tx, row))
+	})
+	if err != nil {
+		return Phone{}, err
+	}
+	return s.Phone(id)
+}
+
+// DeviceSpec is what an administrator says of a device; nil leaves what is
+// stored, or the default of a new device.
+type DeviceSpec struct {
+	MAC         string  `json:"mac" yaml:"mac"`
+	Model       *string `json:"model,omitempty" yaml:"model,omitempty"`
+	Site        *string `json:"site,omitempty" yaml:"site,omitempty"`
+	Desk        *string `json:"desk,omitempty" yaml:"desk,omitempty"`
+	Type        *string `json:"type,omitempty" yaml:"type,omitempty"`
+	DefaultUser *string `json:"default_user,omitempty" yaml:"default_user,omitempty"`
+	Blocked     *bool   `json:"blocked,omitempty" yaml:"blocked,omitempty"`
+}
+
+// mergeDevice applies the spec to a stored (or new) device and checks the result.
+func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, error) {
+	set(&d.Model, spec.Model)
+	set(&d.Site, spec.Site)
+	set(&d.Desk, spec.Desk)
+	setAs(&d.Type, spec.Type)
+	setAs(&d.DefaultUser, spec.DefaultUser)
+	set(&d.Blocked, spec.Blocked)
+	if d.Type == "" {
+		d.Type = HotDesk
+	}
+	where := "device " + d.MAC.String()
+	if _, ok := s.models[d.Model]; !ok {
+		return d, fmt.Errorf("%w: %s: model %q; GET /api/v1/models lists them", ErrUnknownModel, where, d.Model)
+	}
+	if t.sites[d.Site] == nil {
+		return d, fmt.Errorf("%w: %s: there is no site %q; add it under sites first", ErrInvalid, where, d.Site)
+	}
+	if d.Type != HotDesk && d.Type != Fixed {
+		return d, fmt.Errorf("%w: %s: type %q must be hot-desk or fixed", ErrInvalid, where, d.Type)
+	}
+	if d.Type == Fixed && d.DefaultUser == "" {
+		return d, fmt.Errorf("%w: %s: a fixed device needs default_user", ErrInvalid, where)
+	}
+	if d.DefaultUser != "" && t.users[d.DefaultUser] == nil {
+		return d, fmt.Errorf("%w: %s: default_user %q is no user", ErrInvalid, where, d.DefaultUser)
+	}
+	if err := cleanText(where+": desk", d.Desk); err != nil {
+		return d, err
+	}
+	return d, nil
+}
+
+// AddDevice makes a device: an administrator's word is its approval.
+func (s *Service) AddDevice(ctx context.Context, spec DeviceSpec, by string) (Phone, error) {
+	mac, err := ParseMAC(spec.MAC)
+	if err != nil {
+		return Phone{}, err
+	}
+	if known, err := s.PhoneByMAC(mac); err == nil {
+		return Phone{}, fmt.Errorf("%w: MAC %s is %s already", ErrConflict, mac, known.Device.ID)
+	}
+	d, err := s.mergeDevice(Device{MAC: mac}, spec, s.current())
+	if err != nil {
+		return Phone{}, err
+	}
+	row := s.row("device.added", by)
+	id, err := s.createDevice(ctx, d, row)
+	if err != nil {
+		return Phone{}, err
+	}
+	s.live.forgetPending(mac)
+	return s.Phone(id)
+}
+
+// createDevice gives the next HD number in the same transaction that uses it.
+func (s *Service) createDevice(ctx context.Context, d Device, row AuditRow) (DeviceID, error) {
+	var id DeviceID
+	err := s.update(ctx, func(tx Txn) (err error) {
+		id, err = createIn(tx, d, row)
+		return err
+	})
+	return id, err
+}
+
+// conflictUnless tells a repeated transaction, whose device is there because it
+// was done, from a second device with the same MAC.
+func conflictUnless(id DeviceID, tx Txn, op string) error {
+	row, ok, err := get[AuditRow](tx, auditKey(op))
+	if err != nil || ok && row.Device == id {
+		return err
+	}
+	return fmt.Errorf("%w: the MAC belongs to %s", ErrConflict, id)
+}
+
+// Approve turns a pending phone into a device; spec may add what the phone did
+// not tell (its model) and what nobody could (its desk).
+func (s *Service) Approve(ctx context.Context, mac MAC, spec DeviceSpec, by string) (Phone, error) {
+	p, ok := s.live.PendingPhone(mac)
+	if !ok {
+		if known, err := s.PhoneByMAC(mac); err == nil {
+			return known, nil
+		}
+		return Phone{}, fmt.Errorf("%w: no phone with MAC %s has asked for its configuration", ErrNotFound, mac)
+	}
+	if p.Problem != "" {
+		return Phone{}, fmt.Errorf("%w: this phone cannot be approved: %s", ErrInvalid, p.Problem)
+	}
+	spec.MAC = mac.String()
+	if spec.Model == nil {
+		spec.Model = &p.Model
+	}
+	if spec.Site == nil {
+		spec.Site = &p.Site
+	}
+	return s.AddDevice(ctx, spec, by)
+}
+
+// Fetched notes that the phone took its per-MAC file of this version whole.
+func (s *Service) Fetched(ctx context.Context, id DeviceID, version uint64) error {
+	now := s.now().UTC()
+	defer s.live.Publish("device.fetched", id, "", map[string]any{"version": version})
+	s.snap.mu.RLock()
+	done := s.snap.fetched[id].Version == version
+	s.snap.mu.RUnlock()
+	if done {
+		return nil
+	}
+	return s.update(ctx, func(tx Txn) error {
+		f, _, err := get[Fetched](tx, fetchedKey(id))
+		if err != nil {
+			return err
+		}
+		f.Version, f.At = version, now
+		return put(tx, fetchedKey(id), f)
+	})
+}
+
+// Prove notes that the phone passed digest with this secret generation, which
+// ends all lower ones. It writes only when the generation is a new one.
+func (s *Service) Prove(ctx context.Context, id DeviceID, generation uint64) error {
+	s.snap.mu.RLock()
+	done := s.snap.fetched[id].Proven >= generation
+	s.snap.mu.RUnlock()
+	if done {
+		return nil
+	}
+	return s.update(ctx, func(tx Txn) error {
+		f, _, err := get[Fetched](tx, fetchedKey(id))
+		if err != nil || f.Proven >= generation {
+			return err
+		}
+		f.Proven = generation
+		return put(tx, fetchedKey(id), f)
+	})
+}
+
+// Prepared stores the digest of the configuration that the phone should have.
+// The version grows only when a stored digest differs: then a changed site,
+// parameter or template has changed this phone's file. It tells whether it did.
+func (s *Service) Prepared(ctx context.Context, id DeviceID, digest string) (changed bool, err error) {
+	s.snap.mu.RLock()
+	d := s.snap.devices[id]
+	same := d == nil || d.Digest == digest
+	s.snap.mu.RUnlock()
+	if same {
+		return false, nil
+	}
+	err = s.update(ctx, func(tx Txn) error {
+		changed = false
+		dev, ok, err := get[Device](tx, deviceKey(id))
+		if err != nil || !ok || dev.Digest == digest {
+			return err
+		}
+		if dev.Digest != "" {
+			dev.Wanted++
+			changed = true
+		}
+		dev.Digest = digest
+		return put(tx, deviceKey(id), dev)
+	})
+	return changed, err
+}

@@ -1,0 +1,218 @@
+package hotdesk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Phone returns one device with all that belongs to it, or ErrNotFound.
+func (s *Service) Phone(id DeviceID) (Phone, error) {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	if p, ok := s.snap.phone(id, s.models); ok {
+		return p, nil
+	}
+	return Phone{}, fmt.Errorf("%w: device %s", ErrNotFound, id)
+}
+
+// PhoneByMAC returns the device with this MAC, or ErrNotFound.
+func (s *Service) PhoneByMAC(mac MAC) (Phone, error) {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	if id, ok := s.snap.macs[mac]; ok {
+		if p, ok := s.snap.phone(id, s.models); ok {
+			return p, nil
+		}
+	}
+	return Phone{}, fmt.Errorf("%w: no device has MAC %s", ErrNotFound, mac)
+}
+
+// Phones lists all devices by id.
+func (s *Service) Phones() []Phone {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	all := make([]Phone, 0, len(s.snap.devices))
+	for _, id := range slices.Sorted(maps.Keys(s.snap.devices)) {
+		p, _ := s.snap.phone(id, s.models)
+		all = append(all, p)
+	}
+	return all
+}
+
+// FindDevice accepts a device id or a MAC in any spelling.
+func (s *Service) FindDevice(idOrMAC string) (Phone, error) {
+	if strings.HasPrefix(strings.ToUpper(idOrMAC), "HD") {
+		return s.Phone(DeviceID(strings.ToUpper(idOrMAC)))
+	}
+	mac, err := ParseMAC(idOrMAC)
+	if err != nil {
+		return Phone{}, fmt.Errorf("%w: no device %q; give its id (HD0001) or MAC", ErrNotFound, idOrMAC)
+	}
+	return s.PhoneByMAC(mac)
+}
+
+// Current tells whether the phone runs what is wanted: it took that version and
+// proved its secret.
+func (p Phone) Current() bool {
+	return p.Device.Claimed && p.Fetched.Version == p.Device.Wanted && p.Fetched.Proven == p.Device.Generation
+}
+
+// Behind lists claimed devices whose phone does not run what is wanted.
+func (s *Service) Behind() []DeviceID {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	var ids []DeviceID
+	for id, d := range s.snap.devices {
+		if f := s.snap.fetched[id]; d.Claimed && (f.Version != d.Wanted || f.Proven != d.Generation || d.Digest == "") {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// changeDevice is one audited change of a device's record.
+func (s *Service) changeDevice(ctx context.Context, id DeviceID, row AuditRow, change func(tx Txn, d *Device) error) error {
+	row.Device = id
+	return s.update(ctx, func(tx Txn) error {
+		d, ok, err := get[Device](tx, deviceKey(id))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("%w: device %s", ErrNotFound, id)
+		}
+		if err := change(tx, &d); err != nil {
+			return err
+		}
+		return errors.Join(put(tx, deviceKey(id), d), audit(tx, row))
+	})
+}
+
+// UpdateDevice changes what an administrator may change of a device.
+func (s *Service) UpdateDevice(ctx context.Context, id DeviceID, spec DeviceSpec, by string) error {
+	if spec.Blocked != nil {
+		return fmt.Errorf("%w: use block and unblock", ErrInvalid)
+	}
+	now := s.current() // before the transaction, whose function must be pure
+	return s.changeDevice(ctx, id, s.row("device.saved", by), func(_ Txn, d *Device) error {
+		merged, err := s.mergeDevice(*d, spec, now)
+		*d = merged
+		return err
+	})
+}
+
+// Block shuts a device: its session ends, its secret is void at once and only
+// its emergency calls pass. It waits for the end of a call (ErrDeviceInCall).
+func (s *Service) Block(ctx context.Context, id DeviceID, by string) error {
+	if busy, _ := s.live.InCall(id, ""); busy {
+		return ErrDeviceInCall
+	}
+	if s.held(id) {
+		return ErrEmergencyHold
+	}
+	row := s.row("device.blocked", by)
+	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
+		d.Blocked = true
+		return s.endSession(tx, d, row, "blocked")
+	})
+}
+
+// endSession ends the device's session, if any, inside another change of it.
+func (s *Service) endSession(tx Txn, d *Device, row AuditRow, why string) error {
+	current, ok, err := get[Session](tx, bindingKey(d.ID))
+	if err != nil || !ok {
+		return err
+	}
+	tx.Delete(bindingKey(d.ID))
+	d.raise()
+	b := &unbinder{tx: tx, op: row.Op, by: ByAdmin, now: row.Time, actor: row.By}
+	return b.seat(current, why)
+}
+
+// Unblock opens a blocked device again.
+func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
+	return s.changeDevice(ctx, id, s.row("device.unblocked", by), func(_ Txn, d *Device) error {
+		d.Blocked = false
+		d.raise()
+		return nil
+	})
+}
+
+// Rotate gives the device a new secret. With now, all older ones end at once;
+// otherwise they hold until the phone has proven the new one.
+func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) error {
+	return s.changeDevice(ctx, id, s.row("device.rotated", by), func(_ Txn, d *Device) error {
+		d.raise()
+		if now {
+			d.Floor = d.Generation
+		}
+		return nil
+	})
+}
+
+// Release makes a claimed device claimable again, by a phone that was reset.
+func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
+	if s.held(id) {
+		return ErrEmergencyHold
+	}
+	row := s.row("device.released", by)
+	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
+		if err := s.endSession(tx, d, row, "released"); err != nil {
+			return err
+		}
+		d.Claimed = false
+		d.raise()
+		d.Floor = d.Generation
+		return nil
+	})
+}
+
+// RemoveDevice deletes a device that nobody uses. Its HD number is not given out
+// again.
+func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) error {
+	if busy, _ := s.live.InCall(id, ""); busy {
+		return ErrDeviceInCall
+	}
+	if s.held(id) {
+		return ErrEmergencyHold
+	}
+	row := s.row("device.removed", by)
+	row.Device = id
+	err := s.update(ctx, func(tx Txn) error {
+		d, ok, err := get[Device](tx, deviceKey(id))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("%w: device %s", ErrNotFound, id)
+		}
+		if _, bound, err := get[Session](tx, bindingKey(id)); err != nil || bound {
+			return errors.Join(err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, id))
+		}
+		for _, key := range []string{deviceKey(id), macKey(d.MAC), fetchedKey(id), holdKey(id), deviceThrottleKey(id)} {
+			tx.Delete(key)
+		}
+		return audit(tx, row)
+	})
+	if err == nil {
+		s.live.Forget(id)
+	}
+	return err
+}
+
+// Sessions lists who sits where now, newest first.
+func (s *Service) Sessions() []Session {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	all := make([]Session, 0, len(s.snap.bindings))
+	for _, b := range s.snap.bindings {
+		all = append(all, *b)
+	}
+	slices.SortFunc(all, func(a, b Session) int { return b.Since.Compare(a.Since) })
+	return all
+}

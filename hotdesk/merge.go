@@ -1,0 +1,227 @@
+package hotdesk
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// merge brings a file's wishes into the target. Everything that costs time
+// (hashing PINs, sealing secrets) happens here, before any transaction.
+func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
+	if d.Settings != nil {
+		t.settings.merge(*d.Settings)
+	}
+	for _, spec := range d.Sites {
+		site := defaultSite(spec.Name)
+		if old := t.sites[spec.Name]; old != nil {
+			site = *old
+		}
+		site.merge(spec)
+		t.sites[spec.Name] = &site
+	}
+	for _, spec := range d.PBX {
+		pbx := defaultPBX(spec.Name)
+		if old := t.pbxs[spec.Name]; old != nil {
+			pbx = *old
+		}
+		if err := s.mergePBX(&pbx, spec); err != nil {
+			return err
+		}
+		t.pbxs[spec.Name] = &pbx
+	}
+	for _, spec := range d.Users {
+		ext, err := ParseExtension(spec.Extension)
+		if err != nil {
+			return err
+		}
+		user := defaultUser(ext)
+		if old := t.users[ext]; old != nil {
+			user = *old
+		}
+		if err := s.mergeUser(ctx, &user, spec); err != nil {
+			return err
+		}
+		t.users[ext] = &user
+	}
+	for _, spec := range d.Devices {
+		mac, err := ParseMAC(spec.MAC)
+		if err != nil {
+			return err
+		}
+		dev := Device{MAC: mac}
+		if old := t.devices[mac]; old != nil {
+			dev = *old
+		}
+		if dev, err = s.mergeDevice(dev, spec, t); err != nil {
+			return err
+		}
+		t.devices[mac] = &dev
+	}
+	for _, p := range d.Parameters {
+		if err := p.check(); err != nil {
+			return err
+		}
+		t.params[paramKey(p.Layer, p.ID)] = &p
+	}
+	return nil
+}
+
+func (p Parameter) check() error {
+	layers := []string{"default", "vendor", "model", "site", "device", "user"}
+	if !slices.Contains(layers, p.Layer) {
+		return fmt.Errorf("%w: parameters: layer %q must be one of default, vendor, model, site, device, user", ErrInvalid, p.Layer)
+	}
+	if (p.ID == "") != (p.Layer == "default") {
+		return fmt.Errorf("%w: parameters: layer %s: id must be given for every layer but default", ErrInvalid, p.Layer)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.Values)) {
+		if err := cleanText("parameters: "+p.Layer+" "+p.ID+": "+key, key+p.Values[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Settings) merge(spec SettingsSpec) {
+	set(&c.Refusal, spec.Refusal)
+	if codes := spec.Codes; codes != nil {
+		set(&c.Codes.Login, codes.Login)
+		set(&c.Codes.Logout, codes.Logout)
+		set(&c.Codes.LogoutAll, codes.LogoutAll)
+		if codes.Aliases != nil {
+			c.Codes.Aliases = codes.Aliases
+		}
+	}
+}
+
+func (site *Site) merge(spec SiteSpec) {
+	set(&site.Country, spec.Country)
+	set(&site.TimeZone, spec.TimeZone)
+	set(&site.Language, spec.Language)
+	setList(&site.Networks, spec.Networks)
+	set(&site.Enrolment, spec.Enrolment)
+	set(&site.RequireHTTPS, spec.RequireHTTPS)
+	set(&site.SecondPhone, spec.SecondPhone)
+	if p := spec.Phones; p != nil {
+		set(&site.Phones.Transport, p.Transport)
+		set(&site.Phones.SRTP, p.SRTP)
+		set(&site.Phones.NTP, p.NTP)
+		set(&site.Phones.AdminPassword, p.AdminPassword)
+	}
+	if d := spec.Dialing; d != nil {
+		set(&site.Dialing.OutsidePrefix, d.OutsidePrefix)
+		set(&site.Dialing.Extensions, d.Extensions)
+		setList(&site.Dialing.IdleNumbers, d.IdleNumbers)
+	}
+	if e := spec.Emergency; e != nil {
+		setList(&site.Emergency.Numbers, e.Numbers)
+		set(&site.Emergency.CallerID, e.CallerID)
+		if e.Address != nil {
+			site.Emergency.Address = e.Address
+		}
+		setList(&site.Emergency.Routes, e.Routes)
+		setList(&site.Emergency.Notify, e.Notify)
+	}
+	if a := spec.AutoLogout; a != nil {
+		set(&site.AutoLogout.At, a.At)
+		if a.Max != nil {
+			site.AutoLogout.Max = time.Duration(*a.Max)
+		}
+		if a.Inactive != nil {
+			site.AutoLogout.Inactive = time.Duration(*a.Inactive)
+		}
+	}
+}
+
+func (s *Service) mergePBX(p *PBX, spec PBXSpec) error {
+	set(&p.Mode, spec.Mode)
+	set(&p.Domain, spec.Domain)
+	set(&p.Proxy, spec.Proxy)
+	set(&p.Transport, spec.Transport)
+	set(&p.Internal, spec.Internal)
+	set(&p.Features, spec.Features)
+	set(&p.SRTP, spec.SRTP)
+	if a := spec.Account; a != nil {
+		set(&p.Account.AuthUser, a.AuthUser)
+		return s.seal(&p.Account.Sealed, a.Secret, a.Sealed, "pbx/"+p.Name)
+	}
+	return nil
+}
+
+// seal stores a secret that arrived in the clear, unless the same one is stored
+// already: sealing is never twice the same, and apply must be idempotent.
+func (s *Service) seal(dst *string, plain, sealed *string, label string) error {
+	if plain == nil {
+		if sealed != nil && *sealed != *dst {
+			if _, err := s.vault.Unseal(label, *sealed); err != nil {
+				return fmt.Errorf("%w: %s: the sealed secret cannot be opened here; give the secret itself", ErrInvalid, label)
+			}
+			*dst = *sealed
+		}
+		return nil
+	}
+	if *dst != "" {
+		if old, err := s.vault.Unseal(label, *dst); err == nil && old.Reveal() == *plain {
+			return nil
+		}
+	}
+	text, err := s.vault.Seal(label, Secret(*plain))
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", label, err)
+	}
+	*dst = text
+	return nil
+}
+
+// PBXSecret opens the secret of a PBX's own account.
+func (s *Service) PBXSecret(p PBX) (Secret, error) {
+	if p.Account.Sealed == "" {
+		return "", nil
+	}
+	return s.vault.Unseal("pbx/"+p.Name, p.Account.Sealed)
+}
+
+func (s *Service) mergeUser(ctx context.Context, u *User, spec UserSpec) error {
+	where := "user " + string(u.Extension)
+	set(&u.Name, spec.Name)
+	set(&u.Enabled, spec.Enabled)
+	set(&u.HotDesk, spec.HotDesk)
+	set(&u.Language, spec.Language)
+	set(&u.CallerID, spec.CallerID)
+	set(&u.OffDesk, spec.OffDesk)
+	setList(&u.Keys, spec.Keys)
+	if p := spec.PBX; p != nil {
+		account := UserPBX{Name: p.Name}
+		if u.PBX != nil && u.PBX.Name == p.Name {
+			account = *u.PBX
+		}
+		set(&account.Extension, p.Extension)
+		set(&account.AuthUser, p.AuthUser)
+		if err := s.seal(&account.Sealed, p.Secret, p.Sealed, "user/"+string(u.Extension)); err != nil {
+			return err
+		}
+		u.PBX = &account
+	}
+	if spec.PIN == nil {
+		return nil
+	}
+	pin := Secret(*spec.PIN)
+	if err := checkPINStrength(pin, u.Extension); err != nil {
+		return fmt.Errorf("%s: pin: %w", where, err)
+	}
+	if u.PINHash != "" {
+		same, err := s.vault.VerifyPIN(ctx, pin, u.PINHash)
+		if err != nil || same {
+			return err
+		}
+	}
+	hash, err := s.vault.HashPIN(ctx, pin)
+	if err != nil {
+		return fmt.Errorf("%s: pin: %w", where, err)
+	}
+	u.PINHash = hash
+	return nil
+}

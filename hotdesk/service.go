@@ -1,0 +1,294 @@
+package hotdesk
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Vault hashes PINs, derives device secrets and seals what must be stored.
+type Vault interface {
+	HashPIN(ctx context.Context, pin Secret) (string, error)
+	// VerifyPIN compares; an empty hash costs the same time and never matches.
+	VerifyPIN(ctx context.Context, pin Secret, hash string) (bool, error)
+	// Derive returns the n-th secret of an id for one purpose: letters and digits.
+	Derive(purpose, id string, n uint64) Secret
+	Seal(label string, plain Secret) (string, error)
+	Unseal(label, sealed string) (Secret, error)
+}
+
+// Options of New; all are required but Log.
+type Options struct {
+	Store  Store
+	Vault  Vault
+	Live   *Live
+	Models []Model
+	Realm  string           // digest realm, for the HA1 of device secrets
+	Now    func() time.Time // wall clock of every decision
+	Log    *slog.Logger
+}
+
+// Service is the rules at work. Its methods may be called from any goroutine
+// once Serve has loaded the store (Ready).
+type Service struct {
+	store  Store
+	vault  Vault
+	live   *Live
+	models map[string]Model
+	realm  string
+	now    func() time.Time
+	log    *slog.Logger
+	snap   *snapshot
+	ready  chan struct{}
+}
+
+// New builds the service; nothing runs until Serve.
+func New(o Options) (*Service, error) {
+	if o.Store == nil || o.Vault == nil || o.Live == nil || o.Now == nil || o.Realm == "" {
+		return nil, fmt.Errorf("%w: hotdesk.New needs Store, Vault, Live, Realm and Now", ErrInvalid)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	models := make(map[string]Model, len(o.Models))
+	for _, m := range o.Models {
+		models[m.ID] = m
+	}
+	return &Service{
+		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm,
+		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed when the store has been loaded and questions are answered.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Serve loads the store into memory and follows its commits until ctx ends.
+func (s *Service) Serve(ctx context.Context) error {
+	if err := s.seed(ctx); err != nil {
+		return err
+	}
+	rev, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	close(s.ready)
+	for {
+		rev, err = s.follow(ctx, rev)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, ErrCompacted) {
+			return fmt.Errorf("follow the store: %w", err)
+		}
+		if rev, err = s.load(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// seed writes the first records of an empty store.
+func (s *Service) seed(ctx context.Context) error {
+	_, err := s.store.Update(ctx, func(tx Txn) error {
+		_, ok, err := get[int](tx, schemaKey)
+		if err != nil || ok {
+			return err
+		}
+		if err := put(tx, schemaKey, 1); err != nil {
+			return err
+		}
+		return put(tx, numberingKey, Numbering{Settings: defaultSettings(), Sites: map[string][]string{}})
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the store: %w", err)
+	}
+	return nil
+}
+
+// load reads the whole store as one commit: keys that are in memory but not in
+// the store any more are taken out by it too.
+func (s *Service) load(ctx context.Context) (Rev, error) {
+	var all Commit
+	err := s.store.View(ctx, func(r Reader) error {
+		all.Rev = r.Rev()
+		for kv, err := range r.Scan("/") {
+			if err != nil {
+				return err
+			}
+			all.Changes = append(all.Changes, Change{kv.Key, kv.Value})
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read the store: %w", err)
+	}
+	stored := make(map[string]bool, len(all.Changes))
+	for _, c := range all.Changes {
+		stored[c.Key] = true
+	}
+	for key := range s.snap.keys() {
+		if !stored[key] {
+			all.Changes = append(all.Changes, Change{Key: key})
+		}
+	}
+	return all.Rev, s.take(all, false)
+}
+
+// keys lists the store keys of what is in memory, for the diff of load.
+func (s *snapshot) keys() iter.Seq[string] {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []string
+	for id := range s.devices {
+		all = append(all, deviceKey(id))
+	}
+	for mac := range s.macs {
+		all = append(all, macKey(mac))
+	}
+	for id := range s.bindings {
+		all = append(all, bindingKey(id))
+	}
+	for e := range s.users {
+		all = append(all, userKey(e))
+	}
+	for e := range s.seats {
+		all = append(all, seatsKey(e))
+	}
+	for name := range s.sites {
+		all = append(all, siteKey(name))
+	}
+	for name := range s.pbxs {
+		all = append(all, pbxKey(name))
+	}
+	for id := range s.holds {
+		all = append(all, holdKey(id))
+	}
+	return slices.Values(slices.AppendSeq(all, maps.Keys(s.params)))
+}
+
+// follow applies commits as they come, until ctx ends or the feed breaks.
+func (s *Service) follow(ctx context.Context, after Rev) (Rev, error) {
+	for c, err := range s.store.Watch(ctx, after) {
+		if err != nil {
+			return after, err
+		}
+		if err := s.take(c, true); err != nil {
+			return after, err
+		}
+		after = c.Rev
+	}
+	return after, ctx.Err()
+}
+
+// take brings one commit into the snapshot and then tells its events.
+func (s *Service) take(c Commit, tell bool) error {
+	edits := make([]edit, 0, len(c.Changes))
+	var touched []DeviceID
+	var rows []AuditRow
+	for _, change := range c.Changes {
+		if strings.HasPrefix(change.Key, AuditPrefix) {
+			if change.Value != nil && tell {
+				row, err := decode[AuditRow](change.Key, change.Value)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
+			}
+			continue
+		}
+		e, id, err := decodeChange(change)
+		if err != nil {
+			return err
+		}
+		edits = append(edits, e)
+		if id != "" && !slices.Contains(touched, id) {
+			touched = append(touched, id)
+		}
+	}
+	s.snap.apply(c.Rev, edits, touched, s.credentials)
+	for _, row := range rows {
+		s.live.publishRow(row)
+	}
+	return nil
+}
+
+// Credential is one accepted secret of a device, ready for digest.
+type Credential struct {
+	Generation uint64
+	HA1        string // lower-case hex MD5(device id:realm:secret), RFC 2617 section 3.2.2.2
+}
+
+// credentials derives every accepted generation: from the proven one (or the
+// floor) up to the current one, newest first.
+func (s *Service) credentials(d *Device, f Fetched) []Credential {
+	if !d.Claimed || d.Generation == 0 {
+		return nil
+	}
+	lowest := max(d.Floor, f.Proven, 1)
+	creds := make([]Credential, 0, d.Generation-lowest+1)
+	for n := d.Generation; n >= lowest; n-- {
+		creds = append(creds, Credential{n, s.ha1(d.ID, n)})
+	}
+	return creds
+}
+
+func (s *Service) ha1(id DeviceID, generation uint64) string {
+	sum := md5.Sum([]byte(string(id) + ":" + s.realm + ":" + s.Secret(id, generation).Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+// Secret is the device's SIP secret of one generation.
+func (s *Service) Secret(id DeviceID, generation uint64) Secret {
+	return s.vault.Derive("sip", string(id), generation)
+}
+
+// Credentials returns the secrets a device may register and call with, newest
+// first; ok is false for an unknown device. The slice must not be changed.
+func (s *Service) Credentials(id DeviceID) (creds []Credential, blocked, ok bool) {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	d := s.snap.devices[id]
+	if d == nil {
+		return nil, false, false
+	}
+	return s.snap.creds[id], d.Blocked, true
+}
+
+// snapshotWait is how long a mutation waits to see its own write; a later one
+// is still a success.
+const snapshotWait = 2 * time.Second
+
+// update runs one transaction and waits until the snapshot shows it, so that
+// the caller and whoever it calls next see the write. An unknown outcome is
+// repeated: fn finds its own operation id and does nothing twice.
+func (s *Service) update(ctx context.Context, fn func(Txn) error) error {
+	rev, err := s.store.Update(ctx, fn)
+	for tries := 0; errors.Is(err, ErrUnknownOutcome) && tries < 3; tries++ {
+		rev, err = s.store.Update(ctx, fn)
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
+	defer cancel()
+	s.snap.wait(ctx.Done(), rev)
+	return nil
+}
+
+// row begins the audit row of one operation.
+func (s *Service) row(action, by string) AuditRow {
+	return AuditRow{Op: uuid.NewString(), Time: s.now().UTC(), Action: action, By: by}
+}
+
+// audit puts the row into the transaction it describes.
+func audit(tx Txn, row AuditRow) error { return put(tx, auditKey(row.Op), row) }

@@ -1,0 +1,235 @@
+package hotdesk
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hotdeskd/hotdesk/dial"
+)
+
+// snapshot is the store's content in memory, ready to answer. Only the Watch
+// feed writes it (Service.follow); records in it are never changed, only replaced.
+type snapshot struct {
+	mu        sync.RWMutex
+	rev       Rev
+	changed   chan struct{} // closed and replaced at every commit
+	devices   map[DeviceID]*Device
+	macs      map[MAC]DeviceID
+	bindings  map[DeviceID]*Session
+	users     map[Extension]*User
+	seats     map[Extension]*Seats
+	sites     map[string]*Site
+	pbxs      map[string]*PBX
+	fetched   map[DeviceID]Fetched
+	holds     map[DeviceID]time.Time
+	locks     map[DeviceID]time.Time // device throttle: locked until
+	userLocks map[Extension]time.Time
+	params    map[string]*Parameter // by key
+	numbering Numbering
+	codes     dial.Codes
+	// derived
+	rings map[Extension][]DeviceID // devices that ring for a user, by id
+	creds map[DeviceID][]Credential
+}
+
+func newSnapshot() *snapshot {
+	return &snapshot{
+		changed:   make(chan struct{}),
+		devices:   map[DeviceID]*Device{},
+		macs:      map[MAC]DeviceID{},
+		bindings:  map[DeviceID]*Session{},
+		users:     map[Extension]*User{},
+		seats:     map[Extension]*Seats{},
+		sites:     map[string]*Site{},
+		pbxs:      map[string]*PBX{},
+		fetched:   map[DeviceID]Fetched{},
+		holds:     map[DeviceID]time.Time{},
+		locks:     map[DeviceID]time.Time{},
+		userLocks: map[Extension]time.Time{},
+		params:    map[string]*Parameter{},
+		rings:     map[Extension][]DeviceID{},
+		creds:     map[DeviceID][]Credential{},
+	}
+}
+
+// edit is one decoded change, to be made under the lock.
+type edit func(*snapshot)
+
+// decodeChange turns a store change into an edit. touched is the device whose
+// derived values must be made anew afterwards.
+func decodeChange(c Change) (e edit, touched DeviceID, err error) {
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(c.Key, "/"), "/")
+	switch kind {
+	case "device":
+		id := DeviceID(rest)
+		e, err = setOrDelete(c, func(s *snapshot) map[DeviceID]*Device { return s.devices }, id)
+		return e, id, err
+	case "mac":
+		mac, err := ParseMAC(rest)
+		if err != nil {
+			return nil, "", fmt.Errorf("stored key %s: %w", c.Key, err)
+		}
+		if c.Value == nil {
+			return func(s *snapshot) { delete(s.macs, mac) }, "", nil
+		}
+		id, err := decode[DeviceID](c.Key, c.Value)
+		return func(s *snapshot) { s.macs[mac] = id }, "", err
+	case "binding":
+		id := DeviceID(rest)
+		e, err = setOrDelete(c, func(s *snapshot) map[DeviceID]*Session { return s.bindings }, id)
+		return e, id, err
+	case "user":
+		e, err = setOrDelete(c, func(s *snapshot) map[Extension]*User { return s.users }, Extension(rest))
+	case "seats":
+		e, err = setOrDelete(c, func(s *snapshot) map[Extension]*Seats { return s.seats }, Extension(rest))
+	case "site":
+		e, err = setOrDelete(c, func(s *snapshot) map[string]*Site { return s.sites }, rest)
+	case "pbx":
+		e, err = setOrDelete(c, func(s *snapshot) map[string]*PBX { return s.pbxs }, rest)
+	case "param":
+		e, err = setOrDelete(c, func(s *snapshot) map[string]*Parameter { return s.params }, c.Key)
+	case "fetched":
+		id := DeviceID(rest)
+		var f Fetched
+		if c.Value != nil {
+			f, err = decode[Fetched](c.Key, c.Value)
+		}
+		return func(s *snapshot) { s.fetched[id] = f }, id, err
+	case "hold":
+		return untilEdit(c, func(s *snapshot) map[DeviceID]time.Time { return s.holds }, DeviceID(rest))
+	case "throttle":
+		var t Throttle
+		if c.Value != nil {
+			t, err = decode[Throttle](c.Key, c.Value)
+		}
+		switch scope, id, _ := strings.Cut(rest, "/"); scope {
+		case "d":
+			return func(s *snapshot) { s.locks[DeviceID(id)] = t.Until }, "", err
+		case "u":
+			return func(s *snapshot) { s.userLocks[Extension(id)] = t.Until }, "", err
+		}
+	case "numbering":
+		n, err := decode[Numbering](c.Key, c.Value)
+		if err != nil {
+			return nil, "", err
+		}
+		codes, err := n.Settings.Codes.table()
+		return func(s *snapshot) { s.numbering, s.codes = n, codes }, "", err
+	}
+	return e, "", err
+}
+
+func setOrDelete[K comparable, T any](c Change, in func(*snapshot) map[K]*T, id K) (edit, error) {
+	if c.Value == nil {
+		return func(s *snapshot) { delete(in(s), id) }, nil
+	}
+	rec, err := decode[T](c.Key, c.Value)
+	return func(s *snapshot) { in(s)[id] = &rec }, err
+}
+
+func untilEdit(c Change, in func(*snapshot) map[DeviceID]time.Time, id DeviceID) (edit, DeviceID, error) {
+	if c.Value == nil {
+		return func(s *snapshot) { delete(in(s), id) }, "", nil
+	}
+	until, err := decode[time.Time](c.Key, c.Value)
+	return func(s *snapshot) { in(s)[id] = until }, "", err
+}
+
+// apply makes one commit visible, whole. Decoding was done before the lock;
+// secrets of touched devices are derived under it, which costs microseconds.
+func (s *snapshot) apply(rev Rev, edits []edit, touched []DeviceID, secrets func(*Device, Fetched) []Credential) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := make([]Extension, len(touched))
+	for i, id := range touched {
+		before[i] = s.sitter(id)
+	}
+	for _, e := range edits {
+		if e != nil {
+			e(s)
+		}
+	}
+	for i, id := range touched {
+		if now := s.sitter(id); now != before[i] {
+			s.moveRing(id, before[i], now)
+		}
+		if d := s.devices[id]; d != nil {
+			s.creds[id] = secrets(d, s.fetched[id])
+		} else {
+			delete(s.creds, id)
+			delete(s.fetched, id)
+		}
+	}
+	s.rev = rev
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// moveRing keeps the reverse table from users to the devices that ring for them.
+func (s *snapshot) moveRing(id DeviceID, from, to Extension) {
+	if from != "" {
+		left := slices.DeleteFunc(slices.Clone(s.rings[from]), func(d DeviceID) bool { return d == id })
+		if len(left) == 0 {
+			delete(s.rings, from)
+		} else {
+			s.rings[from] = left
+		}
+	}
+	if to != "" {
+		list := append(slices.Clone(s.rings[to]), id)
+		slices.Sort(list)
+		s.rings[to] = list
+	}
+}
+
+// sitter is who uses the device: the session's user or else the default user.
+func (s *snapshot) sitter(id DeviceID) Extension {
+	if b := s.bindings[id]; b != nil {
+		return b.User
+	}
+	if d := s.devices[id]; d != nil {
+		return d.DefaultUser
+	}
+	return ""
+}
+
+// phone copies out everything about one device. The caller holds the lock.
+func (s *snapshot) phone(id DeviceID, models map[string]Model) (Phone, bool) {
+	d := s.devices[id]
+	if d == nil {
+		return Phone{}, false
+	}
+	p := Phone{Device: *d, Fetched: s.fetched[id], Model: models[d.Model]}
+	if site := s.sites[d.Site]; site != nil {
+		p.Site = *site
+	}
+	if b := s.bindings[id]; b != nil {
+		session := *b
+		p.Session = &session
+	}
+	if u := s.users[s.sitter(id)]; u != nil {
+		user := *u
+		p.User = &user
+	}
+	return p, true
+}
+
+// wait blocks until the snapshot has reached rev or ctx ends.
+func (s *snapshot) wait(done <-chan struct{}, rev Rev) {
+	for {
+		s.mu.RLock()
+		reached, changed := s.rev >= rev, s.changed
+		s.mu.RUnlock()
+		if reached {
+			return
+		}
+		select {
+		case <-changed:
+		case <-done:
+			return
+		}
+	}
+}

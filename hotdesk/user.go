@@ -1,0 +1,207 @@
+package hotdesk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// UserView is a user with what a console shows.
+type UserView struct {
+	User        User
+	Devices     []DeviceID // where calls to the user ring
+	LockedUntil time.Time  // zero: not locked
+}
+
+// Users lists all users by extension.
+func (s *Service) Users() []UserView {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	all := make([]UserView, 0, len(s.snap.users))
+	for _, ext := range slices.Sorted(maps.Keys(s.snap.users)) {
+		all = append(all, s.snap.user(ext))
+	}
+	return all
+}
+
+// User returns one user, or ErrNotFound.
+func (s *Service) User(ext Extension) (UserView, error) {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	if s.snap.users[ext] == nil {
+		return UserView{}, fmt.Errorf("%w: user %s", ErrNotFound, ext)
+	}
+	return s.snap.user(ext), nil
+}
+
+func (s *snapshot) user(ext Extension) UserView {
+	return UserView{User: *s.users[ext], Devices: slices.Clone(s.rings[ext]), LockedUntil: s.userLocks[ext]}
+}
+
+// Sites lists all sites by name.
+func (s *Service) Sites() []Site {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	all := make([]Site, 0, len(s.snap.sites))
+	for _, name := range slices.Sorted(maps.Keys(s.snap.sites)) {
+		all = append(all, *s.snap.sites[name])
+	}
+	return all
+}
+
+// PBXs lists all PBXs by name.
+func (s *Service) PBXs() []PBX {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	all := make([]PBX, 0, len(s.snap.pbxs))
+	for _, name := range slices.Sorted(maps.Keys(s.snap.pbxs)) {
+		all = append(all, *s.snap.pbxs[name])
+	}
+	return all
+}
+
+// Settings returns the server-wide choices.
+func (s *Service) Settings() Settings {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	return s.snap.numbering.Settings
+}
+
+// Missing says what keeps a site from being ready: without it an emergency call
+// from its desks has no way out.
+func (s *Service) Missing(site Site) []string {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	var missing []string
+	if len(site.Emergency.Numbers) == 0 {
+		missing = append(missing, "emergency.numbers")
+	}
+	routes := 0
+	for _, r := range site.Emergency.Routes {
+		if pbx := s.snap.pbxs[r.PBX]; pbx != nil && pbx.Mode != "none" {
+			routes++
+		}
+	}
+	if routes == 0 {
+		missing = append(missing, "emergency.routes")
+	}
+	if site.Emergency.CallerID == "" {
+		missing = append(missing, "emergency.caller_id")
+	}
+	if len(site.Emergency.Address) == 0 {
+		missing = append(missing, "emergency.address")
+	}
+	return missing
+}
+
+// AddUser makes a user; ErrConflict when the extension is taken.
+func (s *Service) AddUser(ctx context.Context, spec UserSpec, by string) (UserView, error) {
+	ext, err := ParseExtension(spec.Extension)
+	if err != nil {
+		return UserView{}, err
+	}
+	if _, err := s.User(ext); err == nil {
+		return UserView{}, fmt.Errorf("%w: user %s exists already", ErrConflict, ext)
+	}
+	return s.saveUser(ctx, ext, spec, by)
+}
+
+// UpdateUser changes a user. Disabling ends the user's sessions.
+func (s *Service) UpdateUser(ctx context.Context, ext Extension, spec UserSpec, by string) (UserView, error) {
+	if _, err := s.User(ext); err != nil {
+		return UserView{}, err
+	}
+	return s.saveUser(ctx, ext, spec, by)
+}
+
+func (s *Service) saveUser(ctx context.Context, ext Extension, spec UserSpec, by string) (UserView, error) {
+	spec.Extension = string(ext)
+	if _, err := s.Apply(ctx, Desired{Users: []UserSpec{spec}}, ApplyOptions{By: by}); err != nil {
+		return UserView{}, err
+	}
+	return s.User(ext)
+}
+
+// RemoveUser deletes a user who is not logged in anywhere.
+func (s *Service) RemoveUser(ctx context.Context, ext Extension, by string) error {
+	before, after := s.current(), s.current()
+	if before.users[ext] == nil {
+		return fmt.Errorf("%w: user %s", ErrNotFound, ext)
+	}
+	for _, d := range before.devices {
+		if d.DefaultUser == ext {
+			return fmt.Errorf("%w: user %s is the default user of %s", ErrInUse, ext, d.ID)
+		}
+	}
+	delete(after.users, ext)
+	p := s.plan(before, after, by)
+	if p.err != nil {
+		return p.err
+	}
+	return s.update(ctx, func(tx Txn) error {
+		for _, st := range p.steps {
+			if err := st.do(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// LogoutUser ends all sessions of a user.
+func (s *Service) LogoutUser(ctx context.Context, ext Extension, r LogoutRequest) (LogoutResult, error) {
+	if _, err := s.User(ext); err != nil {
+		return LogoutResult{}, err
+	}
+	bound := s.bound(ext)
+	if len(bound) == 0 {
+		return LogoutResult{}, ErrNobody
+	}
+	r.Device, r.Everywhere = bound[0], true
+	return s.Logout(ctx, r)
+}
+
+// Unlock forgives a user's and the given devices' wrong PINs.
+func (s *Service) Unlock(ctx context.Context, ext Extension, by string) error {
+	if _, err := s.User(ext); err != nil {
+		return err
+	}
+	s.snap.mu.RLock()
+	var devices []DeviceID
+	for id := range s.snap.devices {
+		devices = append(devices, id)
+	}
+	s.snap.mu.RUnlock()
+	slices.Sort(devices)
+	row := s.row("user.unlocked", by)
+	row.User = ext
+	if err := s.update(ctx, func(tx Txn) error {
+		tx.Delete(userThrottleKey(ext))
+		return audit(tx, row)
+	}); err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(devices, MaxTxnKeys) {
+		if err := s.update(ctx, func(tx Txn) error {
+			for _, id := range chunk {
+				tx.Delete(pairThrottleKey(ext, id))
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetPIN gives a user a new PIN and forgives the wrong ones.
+func (s *Service) SetPIN(ctx context.Context, ext Extension, pin Secret, by string) error {
+	text := pin.Reveal()
+	if _, err := s.UpdateUser(ctx, ext, UserSpec{PIN: &text}, by); err != nil {
+		return err
+	}
+	return errors.Join(s.Unlock(ctx, ext, by))
+}
