@@ -1,0 +1,446 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
+)
+
+// ringFor is how long a call may ring before it is given up (timer C, RFC 3261
+// section 16.6).
+const ringFor = 3 * time.Minute
+
+// call is two legs that are up.
+type call struct {
+	e    *Edge
+	rec  *record
+	a, b *side
+	mu   sync.Mutex
+	over bool
+	done chan struct{} // closed when the call is over
+}
+
+// side is one of the two legs.
+type side struct {
+	call  *call
+	leg   *leg.Leg
+	other *side
+	acks  acks
+	busy  chan struct{} // one re-INVITE or UPDATE at a time
+}
+
+// connect rings the groups of targets in turn until one answers, and carries the
+// call until it ends. It runs in the INVITE's own goroutine.
+func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
+	rec.join(in.device, in.req.CallID().Value())
+	defer rec.end("failed", "")
+	a := leg.NewUAS(e.net, in.req, in.tag, e.own)
+	s := &setup{e: e, in: in, rec: rec, cancelled: make(chan struct{})}
+	in.tx.OnCancel(func(*sip.Request) { s.cancel() })
+	for _, group := range groups {
+		if s.fork(group); s.winner != nil || s.stop {
+			break
+		}
+	}
+	if s.winner == nil {
+		s.fail()
+		return
+	}
+	s.establish(a)
+}
+
+// setup is the time from the INVITE to the answer.
+type setup struct {
+	e         *Edge
+	in        *incoming
+	rec       *record
+	once      sync.Once
+	cancelled chan struct{} // the caller gave up
+
+	stop   bool          // no further group may be tried
+	final  *sip.Response // the best refusal so far
+	winner *leg.Branch
+	answer *sip.Response // the winner's 2xx
+}
+
+func (s *setup) cancel() { s.once.Do(func() { close(s.cancelled) }) }
+
+// fork rings all targets of a group at once: the first 200 wins.
+func (s *setup) fork(group []leg.Target) {
+	events, owner := make(chan leg.Progress, len(group)), make(chan struct{})
+	defer close(owner)
+	branches := map[*leg.Branch]hotdesk.DeviceID{}
+	for _, t := range group {
+		t.Body = s.in.req.Body()
+		b := s.e.net.Ring(s.e.ctx, t, events, owner)
+		branches[b] = ""
+		if !strings.HasPrefix(t.Label, pbx.Label) {
+			branches[b] = hotdesk.DeviceID(t.Label)
+			s.rec.join(branches[b], s.rec.call.ID)
+		}
+	}
+	timeout := time.NewTimer(ringFor)
+	defer timeout.Stop()
+	for len(branches) > 0 {
+		select {
+		case p := <-events:
+			s.progress(p, branches, len(group) == 1)
+			if s.winner != nil {
+				s.drop(branches, `SIP;cause=200;text="Call completed elsewhere"`)
+				return
+			}
+		case <-s.cancelled:
+			s.stop = true
+			s.drop(branches, "")
+			return
+		case <-s.in.tx.Done():
+			s.stop = true
+			s.cancel()
+			s.drop(branches, "")
+			return
+		case <-timeout.C:
+			s.stop = true
+			s.drop(branches, "")
+			return
+		case <-s.e.ctx.Done():
+			s.stop = true
+			s.drop(branches, "")
+			return
+		}
+	}
+}
+
+// drop cancels the branches that are left.
+func (s *setup) drop(branches map[*leg.Branch]hotdesk.DeviceID, reason string) {
+	for b, id := range branches {
+		b.Cancel(reason)
+		s.rec.leave(id)
+	}
+}
+
+// progress takes one report of a branch.
+func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID, alone bool) {
+	res := p.Response
+	switch {
+	case p.Err != nil:
+		s.e.Log.Info("branch failed", "branch", p.Branch.Label, "err", p.Err)
+	case res.IsProvisional():
+		s.ringing(res, alone)
+		return
+	case res.IsSuccess():
+		s.winner, s.answer = p.Branch, res
+		delete(branches, p.Branch)
+		return
+	default:
+		s.worse(res)
+	}
+	s.rec.leave(branches[p.Branch])
+	delete(branches, p.Branch)
+}
+
+// worse keeps the refusal that tells the caller most: busy before the rest. A
+// phone's 603 declines for itself, so it counts as busy.
+func (s *setup) worse(res *sip.Response) {
+	busy := func(r *sip.Response) bool { return r.StatusCode == 486 || r.StatusCode == 600 || r.StatusCode == 603 }
+	if s.final == nil || busy(res) && !busy(s.final) {
+		s.final = res
+	}
+}
+
+// ringing passes a 18x on. Early media only when one phone rings: of several,
+// nobody could say whose it is.
+func (s *setup) ringing(res *sip.Response, alone bool) {
+	var body []byte
+	status, reason := 180, "Ringing"
+	if alone {
+		body = res.Body()
+		if res.StatusCode == 183 {
+			status, reason = 183, "Session Progress"
+		}
+	}
+	s.e.respond(s.in.req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.own})
+}
+
+// fail answers a caller whom nobody took. Nothing of a challenge is passed on.
+func (s *setup) fail() {
+	select {
+	case <-s.cancelled: // sipgo has answered 487
+		s.rec.end("cancelled", "")
+		return
+	default:
+	}
+	status, reason, result := 480, "Temporarily Unavailable", "no-answer"
+	if s.final != nil {
+		switch code := s.final.StatusCode; {
+		case code == 486 || code == 600 || code == 603:
+			status, reason, result = 486, "Busy Here", "busy"
+		case code == 404 || code == 484 || code == 604:
+			status, reason, result = 404, "Not Found", "refused"
+		case code == 403 || code == 488 || code == 606:
+			status, reason, result = code, s.final.Reason, "refused"
+		case code == 401 || code == 407 || code >= 500:
+			status, reason, result = 503, "Service Unavailable", "failed"
+		}
+	} else if s.rec.call.Kind != hotdesk.CallInternal {
+		status, reason, result = 503, "Service Unavailable", "failed"
+	}
+	s.e.respond(s.in.req, s.in.tx, status, reason, nil)
+	s.rec.end(result, "")
+}
+
+// establish joins the two legs and stays until the caller has acknowledged.
+func (s *setup) establish(a *leg.Leg) {
+	e := s.e
+	b := s.winner.Take(s.answer)
+	c := &call{e: e, rec: s.rec, done: make(chan struct{})}
+	c.a = &side{call: c, leg: a, busy: make(chan struct{}, 1)}
+	c.b = &side{call: c, leg: b, other: c.a, busy: make(chan struct{}, 1)}
+	c.a.other = c.b
+	e.dialogs.add(a, c.a)
+	e.dialogs.add(b, c.b)
+	defer func() {
+		e.dialogs.remove(a)
+		e.dialogs.remove(b)
+	}()
+	late := len(s.in.req.Body()) == 0
+	if !late {
+		if err := s.winner.Ack(s.answer, nil); err != nil {
+			e.Log.Info("call lost while it was answered", "err", err)
+		}
+	}
+	select {
+	case <-s.cancelled: // crossed with the answer
+		c.end(nil, "cancelled")
+		return
+	default:
+	}
+	ack := c.a.acks.expect(s.in.req.CSeq().SeqNo)
+	s.rec.answered(s.answeredBy())
+	ctx, stop := c.until()
+	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.in.req, e.own, s.answer.Body()), ack)
+	stop()
+	if late {
+		var body []byte
+		if confirmed != nil {
+			body = confirmed.Body()
+		}
+		if ackErr := s.winner.Ack(s.answer, body); ackErr != nil {
+			e.Log.Info("call lost while it was answered", "err", ackErr)
+		}
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		e.Log.Info("caller never confirmed the call", "err", err)
+		c.end(nil, "")
+	}
+	select {
+	case <-c.done:
+	case <-e.ctx.Done():
+		c.shut()
+	}
+}
+
+// answeredBy is the device that took the call; empty behind a PBX.
+func (s *setup) answeredBy() hotdesk.DeviceID {
+	if id := hotdesk.DeviceID(s.winner.Label); s.rec.has(id) {
+		return id
+	}
+	return ""
+}
+
+func (r *record) has(id hotdesk.DeviceID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.legs[id]
+	return ok
+}
+
+// until is a context that ends with the call.
+func (c *call) until() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(c.e.ctx)
+	go func() {
+		select {
+		case <-c.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// end hangs up the sides that have not hung up themselves; by is the one that
+// did, nil for neither.
+func (c *call) end(by *side, reason string) {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	c.over = true
+	c.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, s := range []*side{c.a, c.b} {
+		if s != by {
+			wg.Go(func() { c.e.hangUp(s.leg) })
+		}
+	}
+	c.rec.end("answered", reason)
+	close(c.done)
+	wg.Wait()
+}
+
+func (c *call) shut() { c.end(nil, "server stopped") }
+
+func (s *side) shut()                  { s.call.shut() }
+func (s *side) acked(req *sip.Request) { s.acks.deliver(req) }
+
+// request relays what happens inside the call to the other side.
+func (s *side) request(req *sip.Request, tx sip.ServerTransaction) {
+	e := s.call.e
+	if !s.leg.InOrder(req) {
+		e.respond(req, tx, 500, "Server Internal Error", nil, sip.NewHeader("Retry-After", "1"))
+		return
+	}
+	switch req.Method {
+	case sip.BYE:
+		e.respond(req, tx, 200, "OK", nil)
+		s.call.end(s, "")
+	case sip.INVITE, sip.UPDATE:
+		select {
+		case s.call.a.busy <- struct{}{}:
+			defer func() { <-s.call.a.busy }()
+			s.modify(req, tx)
+		default: // both sides at once, or one that did not wait (RFC 3261 section 14.2)
+			e.respond(req, tx, 491, "Request Pending", nil)
+		}
+	case sip.INFO, sip.MESSAGE:
+		s.relay(req, tx)
+	case sip.OPTIONS:
+		e.onOptions(req, tx)
+	case sip.REFER:
+		e.respond(req, tx, 501, "Not Implemented", nil)
+	default:
+		e.onUnknown(req, tx)
+	}
+}
+
+// relay carries a request with its body to the other side and the status back.
+func (s *side) relay(req *sip.Request, tx sip.ServerTransaction) {
+	out := s.other.leg.Request(req.Method)
+	copyBody(req, out)
+	res, err := s.other.leg.Do(s.call.e.ctx, out)
+	if err != nil {
+		s.call.e.respond(req, tx, 408, "Request Timeout", nil)
+		return
+	}
+	s.call.e.respond(req, tx, res.StatusCode, res.Reason, nil)
+}
+
+// copyBody gives a relayed request the body and content type of the original.
+func copyBody(from, to *sip.Request) {
+	if ct := from.ContentType(); ct != nil {
+		to.AppendHeader(sip.HeaderClone(ct))
+	}
+	to.SetBody(from.Body())
+}
+
+// modify relays a re-INVITE or UPDATE: hold, codec or address changes.
+func (s *side) modify(req *sip.Request, tx sip.ServerTransaction) {
+	e := s.call.e
+	s.leg.Refresh(req.Contact())
+	out := s.other.leg.Request(req.Method)
+	copyBody(req, out)
+	if req.Method == sip.UPDATE {
+		res, err := s.other.leg.Do(e.ctx, out)
+		s.answerModify(req, tx, res, err)
+		return
+	}
+	ack := s.acks.expect(req.CSeq().SeqNo)
+	res, err := s.reinvite(out)
+	if err != nil || !res.IsSuccess() {
+		s.answerModify(req, tx, res, err)
+		return
+	}
+	s.other.leg.Refresh(res.Contact())
+	offered := len(req.Body()) > 0
+	if offered {
+		s.confirm(out, nil)
+	}
+	ctx, stop := s.call.until()
+	defer stop()
+	confirmed, err := e.accept(ctx, tx, e.ok(req, s.leg.Contact(), res.Body()), ack)
+	if !offered && confirmed != nil {
+		s.confirm(out, confirmed.Body())
+	}
+	if errors.Is(err, errNoACK) {
+		s.call.end(nil, "")
+	}
+}
+
+// confirm acknowledges the other side's 2xx to a re-INVITE.
+func (s *side) confirm(out *sip.Request, body []byte) {
+	if err := s.other.leg.Ack(out.CSeq().SeqNo, body); err != nil {
+		s.call.e.Log.Debug("ACK not sent", "err", err)
+	}
+}
+
+// reinvite sends a re-INVITE to the other side and waits for its final response.
+func (s *side) reinvite(out *sip.Request) (*sip.Response, error) {
+	tx, err := s.other.leg.Start(s.call.e.ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case res := <-tx.Responses():
+			if res.IsProvisional() {
+				continue
+			}
+			if res.IsSuccess() {
+				// A repeated 2xx means that our ACK was lost.
+				tx.OnRetransmission(func(*sip.Response) { go s.confirm(out, nil) })
+			} else {
+				tx.Terminate()
+			}
+			return res, nil
+		case <-tx.Done():
+			return nil, tx.Err()
+		case <-s.call.done:
+			tx.Terminate()
+			return nil, context.Canceled
+		}
+	}
+}
+
+// answerModify passes the outcome of an UPDATE, or of a re-INVITE that failed,
+// back. A side that does not know the call any more has ended it (RFC 3261
+// section 12.2.1.2).
+func (s *side) answerModify(req *sip.Request, tx sip.ServerTransaction, res *sip.Response, err error) {
+	e := s.call.e
+	switch {
+	case err != nil:
+		e.respond(req, tx, 408, "Request Timeout", nil)
+	case res.IsSuccess():
+		if tErr := tx.Respond(e.ok(req, s.leg.Contact(), res.Body())); tErr != nil {
+			e.Log.Debug("SIP response not sent", "err", tErr)
+		}
+		return
+	case res.StatusCode == 401 || res.StatusCode == 407:
+		e.respond(req, tx, 503, "Service Unavailable", nil)
+		return
+	default:
+		e.respond(req, tx, res.StatusCode, res.Reason, nil)
+		if res.StatusCode != 481 && res.StatusCode != 408 {
+			return
+		}
+	}
+	s.call.end(s.other, "")
+	e.hangUp(s.leg)
+}

@@ -1,0 +1,177 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/sip/leg"
+)
+
+// party is what stands behind our end of a dialog.
+type party interface {
+	// request handles a request inside the dialog; it answers it.
+	request(req *sip.Request, tx sip.ServerTransaction)
+	// acked takes the ACK to a 2xx of ours.
+	acked(req *sip.Request)
+	// shut ends the dialog because the server stops.
+	shut()
+}
+
+// dialogs finds the party of a request by Call-ID and our tag.
+type dialogs struct {
+	mu    sync.Mutex
+	table map[dialogID]party
+}
+
+type dialogID struct{ callID, tag string }
+
+func newDialogs() *dialogs { return &dialogs{table: map[dialogID]party{}} }
+
+func (d *dialogs) add(l *leg.Leg, p party) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.table[dialogID{l.CallID, l.LocalTag}] = p
+}
+
+func (d *dialogs) remove(l *leg.Leg) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.table, dialogID{l.CallID, l.LocalTag})
+}
+
+func (d *dialogs) find(callID, tag string) party {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.table[dialogID{callID, tag}]
+}
+
+// endAll hangs up every dialog that is left when the server stops.
+func (d *dialogs) endAll() {
+	d.mu.Lock()
+	left := make([]party, 0, len(d.table))
+	for _, p := range d.table {
+		left = append(left, p)
+	}
+	d.mu.Unlock()
+	for _, p := range left {
+		p.shut()
+	}
+}
+
+// partyOf finds the dialog of a request; it is never challenged again: who knows
+// both tags has been proven when the dialog began.
+func (e *Edge) partyOf(req *sip.Request) party {
+	tag, ok := leg.Param(req.To().Params, "tag")
+	if !ok {
+		return nil
+	}
+	return e.dialogs.find(req.CallID().Value(), tag)
+}
+
+// onInDialog handles the methods that exist only inside a dialog.
+func (e *Edge) onInDialog(req *sip.Request, tx sip.ServerTransaction) {
+	if p := e.partyOf(req); p != nil {
+		p.request(req, tx)
+		return
+	}
+	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
+}
+
+// onAck brings the ACK of a 2xx to the one who waits for it.
+func (e *Edge) onAck(req *sip.Request, _ sip.ServerTransaction) {
+	if p := e.partyOf(req); p != nil {
+		p.acked(req)
+	}
+}
+
+// acks delivers ACKs to those who wait for them, by CSeq.
+type acks struct {
+	mu      sync.Mutex
+	waiting map[uint32]chan *sip.Request
+}
+
+func (a *acks) expect(cseq uint32) <-chan *sip.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == nil {
+		a.waiting = map[uint32]chan *sip.Request{}
+	}
+	c := make(chan *sip.Request, 1)
+	a.waiting[cseq] = c
+	return c
+}
+
+func (a *acks) deliver(req *sip.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.waiting[req.CSeq().SeqNo]; c != nil {
+		delete(a.waiting, req.CSeq().SeqNo)
+		c <- req
+	}
+}
+
+// errNoACK: a 2xx of ours was never acknowledged.
+var errNoACK = errors.New("the 200 was never acknowledged")
+
+// Retransmission of a 2xx to INVITE, which is ours and not the transaction's
+// (RFC 3261 section 13.3.1.4).
+const (
+	t1      = 500 * time.Millisecond
+	t2      = 4 * time.Second
+	ackWait = 64 * t1
+)
+
+// accept sends the 2xx to an INVITE until its ACK comes, which it returns.
+func (e *Edge) accept(ctx context.Context, tx sip.ServerTransaction, res *sip.Response, ack <-chan *sip.Request) (*sip.Request, error) {
+	if err := tx.Respond(res); err != nil {
+		return nil, err
+	}
+	pause := t1
+	again, enough := time.NewTimer(pause), time.NewTimer(ackWait)
+	defer again.Stop()
+	defer enough.Stop()
+	for {
+		select {
+		case req := <-ack:
+			return req, nil
+		case req := <-tx.Acks(): // old phones reuse the INVITE's branch
+			return req, nil
+		case <-again.C:
+			if err := tx.Respond(res); err != nil {
+				return nil, err
+			}
+			pause = min(2*pause, t2)
+			again.Reset(pause)
+		case <-enough.C:
+			return nil, errNoACK
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// ok builds our 200 to an INVITE or UPDATE with a session description.
+func (e *Edge) ok(req *sip.Request, contact sip.Uri, body []byte) *sip.Response {
+	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+	res.AppendHeader(&sip.ContactHeader{Address: contact})
+	res.AppendHeader(sip.NewHeader("Allow", leg.Allow))
+	res.AppendHeader(sip.NewHeader("Server", e.net.Agent))
+	leg.SetSDP(res, body)
+	return res
+}
+
+// hangUp sends a BYE and does not care for its answer: the dialog is over.
+func (e *Edge) hangUp(l *leg.Leg) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), byeWait)
+	defer cancel()
+	if _, err := l.Do(ctx, l.Request(sip.BYE)); err != nil {
+		e.Log.Debug("BYE not answered", "call_id", l.CallID, "err", err)
+	}
+}
+
+// byeWait is how long a BYE may take; a phone that is gone must not hold us.
+const byeWait = 4 * time.Second

@@ -1,0 +1,295 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+	"golang.org/x/sync/errgroup"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/guard"
+	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/leg"
+)
+
+// Desk is what the edge asks the rules. All but Prove and HoldEmergency read
+// memory only.
+type Desk interface {
+	Credentials(hotdesk.DeviceID) (creds []hotdesk.Credential, blocked, ok bool)
+	Secret(id hotdesk.DeviceID, generation uint64) hotdesk.Secret
+	Prove(ctx context.Context, id hotdesk.DeviceID, generation uint64) error
+	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
+	Route(id hotdesk.DeviceID, dialed string) hotdesk.Route
+	RouteInbound(number string) hotdesk.Route
+	HoldEmergency(context.Context, hotdesk.DeviceID) error
+	PBXs() []hotdesk.PBX
+	PBXSecret(hotdesk.PBX) (hotdesk.Secret, error)
+}
+
+// Attendant answers the calls that end at hotdeskd itself: codes and refusals.
+type Attendant interface {
+	Attend(context.Context, Visit) (Conversation, error)
+}
+
+// Visit is one call to the attendant.
+type Visit struct {
+	CallID string
+	Device hotdesk.DeviceID
+	Dialed string
+	Reason string // a refused call: say why
+	Source netip.Addr
+	Local  netip.Addr // our address as this phone sees it
+	Secure bool
+	Show   func(string) // text for the phone's display
+}
+
+// Conversation is the attendant's side of one call.
+type Conversation interface {
+	// Describe answers the offer of an INVITE, re-INVITE or UPDATE; nil asks for
+	// an offer.
+	Describe(offer []byte) ([]byte, error)
+	// Accept takes the answer to an offer of ours: the SDP of the ACK.
+	Accept(answer []byte) error
+	// Press is a digit that came by SIP INFO.
+	Press(digit byte)
+	// Run talks until it returns, then we hang up; ctx ends when they did.
+	Run(context.Context) error
+	Close() error
+}
+
+// Errors that an Attendant returns.
+var (
+	// ErrBusy: all lines of the attendant are taken; 503 with Retry-After.
+	ErrBusy = errors.New("attendant is busy")
+	// ErrNotAcceptable: no common codec; 488.
+	ErrNotAcceptable = errors.New("no common codec")
+	// ErrBadOffer: the session description cannot be read; 400.
+	ErrBadOffer = errors.New("bad session description")
+)
+
+// Options of New; all are required but Log and LocationFile.
+type Options struct {
+	Desk      Desk
+	Live      *hotdesk.Live
+	Attendant Attendant
+	Realm     string
+	NonceKey  []byte                       // 32 bytes, the same over restarts
+	Record    func(hotdesk.Call)           // takes call records; must not block
+	Audit     func(hotdesk.AuditRow) error // writes an emergency call to the audit log at once
+	// Advertise is the host that phones and PBX are told; with a wildcard listener
+	// it cannot be taken from the socket.
+	Advertise    string
+	LocationFile string // where UDP locations outlive a restart; empty: nowhere
+	Now          func() time.Time
+	Log          *slog.Logger
+}
+
+// Edge is the SIP edge. Its methods may be called from any goroutine while Serve
+// runs.
+type Edge struct {
+	Options
+	auth      *ingress.Authenticator
+	locations *locations
+	dialogs   *dialogs
+	spoken    *spoken
+
+	net   *leg.Net // set by Serve before the first message
+	ua    *sipgo.UserAgent
+	own   sip.Uri // our Contact on UDP
+	calls *gate
+	ctx   context.Context // of Serve: background work of calls ends with it
+}
+
+// New builds the edge; nothing is sent or received until Serve.
+func New(o Options) (*Edge, error) {
+	if o.Desk == nil || o.Live == nil || o.Attendant == nil || o.Realm == "" || len(o.NonceKey) < 32 || o.Record == nil || o.Audit == nil || o.Now == nil {
+		return nil, errors.New("sip.New: an option is missing")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), dialogs: newDialogs()}
+	e.locations, e.calls = newLocations(), newGate()
+	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
+	return e, nil
+}
+
+// spoken counts the refusals that were spoken to each device of late.
+type spoken struct {
+	mu sync.Mutex
+	at map[hotdesk.DeviceID][]time.Time
+}
+
+// liftUDPLimit lets sipgo send datagrams of more than 1300 bytes, as every other
+// server does: UDP stays UDP whatever the size (the library has it as a variable
+// of its package; it is set once, before the first socket).
+var liftUDPLimit = sync.OnceFunc(func() { sip.UDPMTUSize = 65507 })
+
+// Serve answers on the socket until ctx ends, then hangs up what is left of the
+// attendant's calls. The socket is closed on return.
+func (e *Edge) Serve(ctx context.Context, udp net.PacketConn) error {
+	liftUDPLimit()
+	if err := e.start(ctx, udp); err != nil {
+		return err
+	}
+	if err := e.loadLocations(); err != nil {
+		e.Log.Warn("saved phone locations cannot be used; phones come back by themselves", "err", err)
+	}
+	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(guard.Logger(e.Log)))
+	if err != nil {
+		return fmt.Errorf("start the SIP server: %w", err)
+	}
+	e.handlers(server)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := server.ServeUDP(guard.PacketConn(udp, e.Log))
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("the SIP listener on UDP %s ended: %w", udp.LocalAddr(), err)
+	})
+	group.Go(func() error { return e.keepLocations(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		e.dialogs.endAll()
+		e.calls.wait()
+		err := errors.Join(udp.Close(), e.ua.Close())
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// start makes the SIP stack around the socket.
+func (e *Edge) start(ctx context.Context, udp net.PacketConn) error {
+	addr, err := netip.ParseAddrPort(udp.LocalAddr().String())
+	if err != nil {
+		return fmt.Errorf("SIP listener %s: %w", udp.LocalAddr(), err)
+	}
+	host := e.Advertise
+	if host == "" {
+		host = addr.Addr().String()
+	}
+	logger := guard.Logger(e.Log)
+	e.ua, err = sipgo.NewUA(
+		sipgo.WithUserAgent("hotdeskd"),
+		sipgo.WithUserAgentHostname(host),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger)),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(logger),
+			sip.WithTransactionLayerTerminateOnConnClose(),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+		),
+	)
+	if err != nil {
+		return fmt.Errorf("start the SIP stack: %w", err)
+	}
+	client, err := sipgo.NewClient(e.ua, sipgo.WithClientHostname(host), sipgo.WithClientPort(int(addr.Port())), sipgo.WithClientNAT(), sipgo.WithClientLogger(logger))
+	if err != nil {
+		return fmt.Errorf("start the SIP client: %w", err)
+	}
+	e.net = &leg.Net{
+		Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd",
+		UDP: sip.Addr{IP: addr.Addr().AsSlice(), Port: int(addr.Port())},
+	}
+	e.own = sip.Uri{Scheme: "sip", User: "hotdeskd", Host: bracketed(host), Port: int(addr.Port())}
+	e.ctx = ctx
+	return nil
+}
+
+// bracketed writes an IPv6 host as URIs need it.
+func bracketed(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// handlers binds every method we know to its handler, behind the same door.
+func (e *Edge) handlers(s *sipgo.Server) {
+	for method, h := range map[sip.RequestMethod]sipgo.RequestHandler{
+		sip.REGISTER:  e.onRegister,
+		sip.INVITE:    e.onInvite,
+		sip.ACK:       e.onAck,
+		sip.CANCEL:    e.onCancel,
+		sip.BYE:       e.onInDialog,
+		sip.INFO:      e.onInDialog,
+		sip.UPDATE:    e.onInDialog,
+		sip.REFER:     e.onInDialog,
+		sip.MESSAGE:   e.onInDialog,
+		sip.NOTIFY:    e.onInDialog,
+		sip.OPTIONS:   e.onOptions,
+		sip.SUBSCRIBE: e.onSubscribe,
+		sip.PRACK:     e.onInDialog,
+		sip.PUBLISH:   e.onUnknown,
+	} {
+		s.OnRequest(method, e.door(h))
+	}
+	s.OnNoRoute(e.door(e.onUnknown))
+}
+
+// door lets a request in: a panic of a handler ends that request and not the
+// process, and what is not well formed is refused before anybody reads it.
+func (e *Edge) door(h sipgo.RequestHandler) sipgo.RequestHandler {
+	return func(req *sip.Request, tx sip.ServerTransaction) {
+		defer func() {
+			if p := recover(); p != nil {
+				e.Log.Error("SIP handler failed", "method", string(req.Method), "remote", req.Source(), "panic", fmt.Sprint(p))
+				if !req.IsAck() {
+					e.respond(req, tx, 500, "Server Internal Error", nil)
+				}
+			}
+		}()
+		if r := ingress.Validate(req); r != nil {
+			if !req.IsAck() {
+				e.respond(req, tx, r.Status, r.Reason, nil, r.Header...)
+			}
+			return
+		}
+		h(req, tx)
+	}
+}
+
+// respond sends one response; a failure to send is the transport's to retry.
+func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, reason string, body []byte, headers ...sip.Header) {
+	res := sip.NewResponseFromRequest(req, status, ingress.Clean(reason), nil)
+	res.SipVersion = "SIP/2.0"
+	for _, h := range headers {
+		res.AppendHeader(h)
+	}
+	res.AppendHeader(sip.NewHeader("Server", e.net.Agent))
+	leg.SetSDP(res, body)
+	if err := tx.Respond(res); err != nil {
+		e.Log.Debug("SIP response not sent", "status", status, "remote", req.Source(), "err", err)
+	}
+}
+
+// onOptions answers that we are alive, to anybody (RFC 3261 section 11).
+func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction) {
+	if tag, ok := leg.Param(req.To().Params, "tag"); ok && e.dialogs.find(req.CallID().Value(), tag) == nil {
+		e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
+		return
+	}
+	e.respond(req, tx, 200, "OK", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"), sip.NewHeader("Accept", "application/sdp"))
+}
+
+// onUnknown refuses methods that we do not have (RFC 3261 section 8.2.1).
+func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction) {
+	e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"))
+}
+
+// onCancel answers a CANCEL whose INVITE is unknown; sipgo answers the others.
+func (e *Edge) onCancel(req *sip.Request, tx sip.ServerTransaction) {
+	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
+}

@@ -1,0 +1,240 @@
+package sip
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
+)
+
+// onInvite takes a new call, or a change of one that is up.
+func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction) {
+	if _, inside := leg.Param(req.To().Params, "tag"); inside {
+		e.onInDialog(req, tx)
+		return
+	}
+	if !e.calls.enter() {
+		e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
+		return
+	}
+	defer e.calls.leave()
+	dialed := req.Recipient.String()
+	c, ok := e.emergencyCaller(req, dialed)
+	if !ok {
+		if p, known := pbx.Sender(e.Desk.PBXs(), req.Source()); known {
+			e.fromPBX(req, tx, p)
+			return
+		}
+		if c, ok = e.authenticate(req, tx); !ok {
+			return
+		}
+		e.proven(c)
+	}
+	route := e.Desk.Route(c.device, dialed)
+	if c.blocked && route.Kind != hotdesk.RouteEmergency {
+		e.respond(req, tx, 403, "Forbidden", nil)
+		return
+	}
+	e.place(&incoming{req: req, tx: tx, device: c.device, tag: e.trying(req, tx)}, route)
+}
+
+// incoming is an INVITE that was let in.
+type incoming struct {
+	req    *sip.Request
+	tx     sip.ServerTransaction
+	device hotdesk.DeviceID // empty for a call from a PBX
+	tag    string           // our To tag in this dialog
+}
+
+// trying fixes our tag in the INVITE, so that every response carries the same
+// one, and then says 100, which stops sipgo's own timer from reading the INVITE.
+func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction) string {
+	tag := sip.GenerateTagN(16)
+	req.To().Params.Add("tag", tag)
+	e.respond(req, tx, 100, "Trying", nil)
+	return tag
+}
+
+// emergencyCaller lets an emergency call from a registered phone's own flow pass
+// without a challenge: life before policy.
+func (e *Edge) emergencyCaller(req *sip.Request, dialed string) (caller, bool) {
+	id, ok := e.locations.on(leg.FlowOf(req))
+	if !ok || e.Desk.Route(id, dialed).Kind != hotdesk.RouteEmergency {
+		return caller{}, false
+	}
+	return caller{device: id}, true
+}
+
+// place carries out the decision.
+func (e *Edge) place(in *incoming, r hotdesk.Route) {
+	switch r.Kind {
+	case hotdesk.RouteEmergency:
+		e.emergency(in, r)
+	case hotdesk.RouteHotDesk:
+		rec := e.begin(hotdesk.CallHotDesk, in.device, r.Caller.User, r.Number)
+		e.visit(in, rec, Visit{Dialed: r.Number})
+	case hotdesk.RouteInternal:
+		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Number)
+		if len(r.PBX) > 0 {
+			e.connect(in, rec, e.trunks(r))
+			return
+		}
+		e.connect(in, rec, [][]leg.Target{e.desks(r)})
+	case hotdesk.RouteExternal:
+		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Number)
+		e.connect(in, rec, e.trunks(r))
+	default:
+		e.refuse(in, r)
+	}
+}
+
+// refuse says no: by voice where the phone can hear it, a bare 403 when the site
+// wants it so or the phone keeps asking.
+func (e *Edge) refuse(in *incoming, r hotdesk.Route) {
+	to := r.Number
+	if to == "" {
+		to = in.req.Recipient.User
+	}
+	kind := hotdesk.CallExternal
+	if r.Number != "" {
+		kind = hotdesk.CallInternal
+	}
+	rec := e.begin(kind, in.device, r.Caller.User, to)
+	if !r.Speak || in.device == "" || !e.spoken.take(in.device, e.Now()) {
+		status, text := 403, "Forbidden"
+		if r.Reason == hotdesk.ReasonUnknown {
+			status, text = 404, "Not Found"
+		}
+		if r.Reason == hotdesk.ReasonOffDesk {
+			status, text = 480, "Temporarily Unavailable"
+		}
+		e.respond(in.req, in.tx, status, text, nil)
+		rec.end("refused", r.Reason)
+		return
+	}
+	e.visit(in, rec, Visit{Dialed: r.Number, Reason: r.Reason})
+}
+
+// emergency places an emergency call: the site's routes in order, the desk's
+// identity, no announcement, and an alarm beside it.
+func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
+	rec := e.begin(hotdesk.CallEmergency, in.device, r.Caller.User, r.Number)
+	e.Live.Publish("emergency.called", in.device, r.Caller.User, map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID})
+	e.alarm(in.device, r)
+	e.connect(in, rec, e.trunks(r))
+	e.hold(in.device)
+}
+
+// alarm writes the emergency call down and begins the hold, beside the call and
+// never before it.
+func (e *Edge) alarm(id hotdesk.DeviceID, r hotdesk.Route) {
+	if !e.calls.enter() {
+		return
+	}
+	go func() {
+		defer e.calls.leave()
+		row := hotdesk.AuditRow{
+			Op: sip.GenerateTagN(16), Time: e.Now().UTC(), Action: "emergency.called", By: "phone",
+			Device: id, User: r.Caller.User, Detail: map[string]string{"number": r.Number, "desk": r.Caller.Name},
+		}
+		if err := e.Audit(row); err != nil {
+			e.Log.Error("emergency call not written to the audit log", "device", string(id), "err", err)
+		}
+		e.hold(id)
+	}()
+}
+
+func (e *Edge) hold(id hotdesk.DeviceID) {
+	if err := e.Desk.HoldEmergency(e.ctx, id); err != nil {
+		e.Log.Error("emergency hold not stored", "device", string(id), "err", err)
+	}
+}
+
+// desks makes the targets of an internal call: every registered phone of the
+// called user, on its own flow, by the Contact it gave.
+func (e *Edge) desks(r hotdesk.Route) []leg.Target {
+	var all []leg.Target
+	for _, id := range r.Devices {
+		l, ok := e.locations.get(id)
+		if !ok {
+			continue
+		}
+		from := leg.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.own.Host}}
+		all = append(all, leg.Target{
+			Label: string(id), URI: uri(l.Contact), Flow: l.Flow, From: from,
+			To: leg.Party{URI: uri(l.AOR)}, Contact: e.own,
+			Headers: []sip.Header{
+				sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.own.Host+">"),
+				sip.NewHeader("P-Asserted-Identity", pbx.NameAddr(from)),
+			},
+		})
+	}
+	return all
+}
+
+// trunks makes the targets of a call through PBXes, one group each, to be tried
+// in order.
+func (e *Edge) trunks(r hotdesk.Route) [][]leg.Target {
+	var all [][]leg.Target
+	for _, p := range r.PBX {
+		if p.Mode != "trunk" {
+			continue
+		}
+		secret, err := e.Desk.PBXSecret(p)
+		if err != nil {
+			e.Log.Error("secret of the PBX cannot be opened", "pbx", p.Name, "err", err)
+		}
+		caller := leg.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
+		all = append(all, []leg.Target{pbx.Target(p, r.Number, caller, secret, e.own)})
+	}
+	return all
+}
+
+// fromPBX takes a call from a trunk to one of our users.
+func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX) {
+	r := e.Desk.RouteInbound(req.Recipient.String())
+	in := &incoming{req: req, tx: tx, tag: e.trying(req, tx)}
+	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: req.From().DisplayName}
+	if r.Kind == hotdesk.RouteInternal {
+		rec := e.begin(hotdesk.CallExternal, "", "", r.Number)
+		e.connect(in, rec, [][]leg.Target{e.desks(r)})
+		return
+	}
+	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
+	e.refuse(in, r)
+}
+
+// addrOf is the address part of "host:port".
+func addrOf(hostport string) netip.Addr {
+	ap, err := netip.ParseAddrPort(hostport)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// spokenRefusals is how many refusals a minute are spoken to one device; the
+// rest get a bare 403, because somebody's phone is dialling by itself.
+const spokenRefusals = 3
+
+// take tells whether one more refusal may be spoken now.
+func (s *spoken) take(id hotdesk.DeviceID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recent := s.at[id][:0]
+	for _, t := range s.at[id] {
+		if now.Sub(t) < time.Minute {
+			recent = append(recent, t)
+		}
+	}
+	if len(recent) >= spokenRefusals {
+		s.at[id] = recent
+		return false
+	}
+	s.at[id] = append(recent, now)
+	return true
+}

@@ -1,0 +1,345 @@
+package leg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
+	"github.com/icholy/digest"
+)
+
+// ErrDead: a branch gave no sign of life in time.
+var ErrDead = errors.New("no answer from the phone")
+
+// deadAfter is how long a branch may stay without any response.
+const deadAfter = 4 * time.Second
+
+// cancelWait is how long a cancelled branch may take to say so.
+const cancelWait = 32 * time.Second
+
+// Target is somebody to ring.
+type Target struct {
+	Label    string // the owner's name for the branch, such as the device
+	URI      sip.Uri
+	Flow     Flow
+	From, To Party
+	Contact  sip.Uri
+	Headers  []sip.Header
+	Body     []byte // SDP offer; nil: the 2xx brings one
+	// User and Password answer one digest challenge; empty: a challenge fails the branch.
+	User, Password string
+}
+
+// Progress is what a branch tells its owner: a response that is not 100, or the
+// error that ended it.
+type Progress struct {
+	Branch   *Branch
+	Response *sip.Response
+	Err      error
+}
+
+// Branch is one INVITE on its way to one party.
+type Branch struct {
+	Label  string
+	net    *Net
+	target Target
+	out    chan<- Progress
+	owner  <-chan struct{} // closed when nobody listens to out any more
+
+	mu        sync.Mutex
+	req       *sip.Request
+	heard     bool   // a 1xx came
+	cancelled bool   // the owner wants no answer any more
+	sent      bool   // CANCEL is out
+	reason    string // Reason header of the CANCEL
+	leg       *Leg   // of the 2xx that was taken
+	lateBody  []byte // the ACK's body, for retransmitted 2xx
+	acked     bool
+}
+
+// Ring sends the INVITE and reports on out until owner is closed or the branch
+// has ended. It does not block.
+func (n *Net) Ring(ctx context.Context, t Target, out chan<- Progress, owner <-chan struct{}) *Branch {
+	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner}
+	b.req = b.invite(uuid.NewString(), sip.GenerateTagN(16), 1)
+	go b.run(ctx)
+	return b
+}
+
+func (b *Branch) invite(callID, tag string, cseq uint32) *sip.Request {
+	t := b.target
+	req := sip.NewRequest(sip.INVITE, *t.URI.Clone())
+	from := &sip.FromHeader{DisplayName: t.From.Name, Address: t.From.URI, Params: sip.NewParams()}
+	from.Params.Add("tag", tag)
+	id, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	req.AppendHeader(from)
+	req.AppendHeader(&sip.ToHeader{DisplayName: t.To.Name, Address: t.To.URI, Params: sip.NewParams()})
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: sip.INVITE})
+	req.AppendHeader(&sip.ContactHeader{Address: t.Contact})
+	req.AppendHeader(sip.NewHeader("User-Agent", b.net.Agent))
+	req.AppendHeader(sip.NewHeader("Allow", Allow))
+	for _, h := range t.Headers {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
+	SetSDP(req, t.Body)
+	return req
+}
+
+// Allow lists the methods we take inside a dialog.
+const Allow = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, MESSAGE, NOTIFY"
+
+func (b *Branch) tell(p Progress) {
+	p.Branch = b
+	select {
+	case b.out <- p:
+	case <-b.owner:
+	}
+}
+
+// run drives the branch through at most two transactions: the second one answers
+// a challenge. It always drains a transaction, which would block sipgo otherwise.
+func (b *Branch) run(ctx context.Context) {
+	for try := range 2 {
+		res, err := b.transaction(ctx)
+		switch {
+		case err != nil:
+			b.tell(Progress{Err: err})
+			return
+		case res == nil: // cancelled, or taken and finished
+			return
+		case try == 0 && (res.StatusCode == 401 || res.StatusCode == 407) && b.target.User != "":
+			if err := b.authorise(res); err != nil {
+				b.tell(Progress{Response: res})
+				return
+			}
+		default:
+			b.tell(Progress{Response: res})
+			return
+		}
+	}
+}
+
+// transaction sends the INVITE once and returns its final response unless that
+// was a 2xx, which is told and kept alive here.
+func (b *Branch) transaction(ctx context.Context) (*sip.Response, error) {
+	tx, err := b.net.Start(context.WithoutCancel(ctx), b.req, b.target.Flow)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Terminate()
+	dead := time.NewTimer(deadAfter)
+	defer dead.Stop()
+	for {
+		select {
+		case res := <-tx.Responses():
+			dead.Stop()
+			switch {
+			case res.IsProvisional():
+				b.provisional(res)
+			case res.IsSuccess():
+				b.success(res)
+				tx.OnRetransmission(func(r *sip.Response) { go b.again(r) }) // never under sipgo's lock
+				b.linger(tx)
+				return nil, nil
+			case b.isCancelled():
+				return nil, nil
+			default:
+				return res, nil
+			}
+		case <-dead.C:
+			if b.isCancelled() {
+				return nil, nil
+			}
+			// A phone that answers later is told that it is too late.
+			b.tell(Progress{Err: fmt.Errorf("%w: %s", ErrDead, b.target.Flow)})
+			b.Cancel("")
+			dead.Reset(cancelWait)
+		case <-tx.Done():
+			if b.isCancelled() {
+				return nil, nil
+			}
+			return nil, fmt.Errorf("INVITE to %s: %w", b.target.Flow, tx.Err())
+		}
+	}
+}
+
+func (b *Branch) provisional(res *sip.Response) {
+	b.mu.Lock()
+	b.heard = true
+	cancel := b.cancelled
+	b.mu.Unlock()
+	if cancel {
+		b.sendCancel()
+	} else if res.StatusCode > 100 {
+		b.tell(Progress{Response: res})
+	}
+}
+
+// success hands a 2xx to the owner, or ends at once a call that nobody wants.
+func (b *Branch) success(res *sip.Response) {
+	if b.isCancelled() {
+		b.hangUp(res)
+		return
+	}
+	b.tell(Progress{Response: res})
+}
+
+// linger keeps the transaction for retransmitted 2xx until sipgo ends it.
+func (b *Branch) linger(tx sip.ClientTransaction) {
+	for {
+		select {
+		case res := <-tx.Responses():
+			b.again(res)
+		case <-tx.Done():
+			return
+		}
+	}
+}
+
+// again handles a further 2xx: a retransmission is acknowledged again, the 2xx
+// of another phone behind a forking proxy is hung up (RFC 3261 section 13.2.2.4).
+func (b *Branch) again(res *sip.Response) {
+	if res == nil || !res.IsSuccess() {
+		return
+	}
+	b.mu.Lock()
+	taken, body, acked := b.leg, b.lateBody, b.acked
+	b.mu.Unlock()
+	tag, _ := Param(res.To().Params, "tag")
+	switch {
+	case taken == nil:
+		if b.isCancelled() {
+			b.hangUp(res)
+		}
+	case taken.RemoteTag != tag:
+		b.hangUp(res)
+	case acked:
+		_ = taken.Ack(res.CSeq().SeqNo, body) // lost again: the next retransmission asks again
+	}
+}
+
+// hangUp acknowledges a 2xx and ends its dialog.
+func (b *Branch) hangUp(res *sip.Response) {
+	l := newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
+	if err := l.Ack(res.CSeq().SeqNo, nil); err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
+	defer cancel()
+	_, _ = l.Do(ctx, l.Request(sip.BYE)) // nothing more can be done for a phone that does not hear
+}
+
+// Take makes the leg of the 2xx that the owner chose.
+func (b *Branch) Take(res *sip.Response) *Leg {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leg = newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
+	return b.leg
+}
+
+// Ack acknowledges the taken 2xx, and every retransmission of it from now on.
+func (b *Branch) Ack(res *sip.Response, body []byte) error {
+	b.mu.Lock()
+	b.lateBody, b.acked = body, true
+	l := b.leg
+	b.mu.Unlock()
+	return l.Ack(res.CSeq().SeqNo, body)
+}
+
+// Refuse hangs up a 2xx that the owner does not want.
+func (b *Branch) Refuse(res *sip.Response) {
+	b.mu.Lock()
+	b.cancelled = true
+	b.mu.Unlock()
+	go b.hangUp(res)
+}
+
+// Cancel ends the branch: by CANCEL once the party has answered with a 1xx, by
+// ACK and BYE if its 2xx is on the way. reason is the value of the Reason header
+// (RFC 3326), such as `SIP;cause=200;text="Call completed elsewhere"`.
+func (b *Branch) Cancel(reason string) {
+	b.mu.Lock()
+	b.cancelled, b.reason = true, reason
+	now := b.heard
+	b.mu.Unlock()
+	if now {
+		b.sendCancel()
+	}
+}
+
+func (b *Branch) isCancelled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cancelled
+}
+
+// sendCancel sends the CANCEL, with the Via and CSeq of the INVITE, once.
+func (b *Branch) sendCancel() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sent {
+		return
+	}
+	b.sent = true
+	req := sip.NewRequest(sip.CANCEL, *b.req.Recipient.Clone())
+	req.AppendHeader(sip.HeaderClone(b.req.Via()))
+	hops := sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	for _, h := range []sip.Header{b.req.From(), b.req.To(), b.req.CallID()} {
+		req.AppendHeader(sip.HeaderClone(h))
+	}
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: b.req.CSeq().SeqNo, MethodName: sip.CANCEL})
+	if b.reason != "" {
+		req.AppendHeader(sip.NewHeader("Reason", b.reason))
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
+		defer cancel()
+		_, _ = b.net.Do(ctx, req, b.target.Flow) // the INVITE's own 487 is what counts
+	}()
+}
+
+// authorise makes the next INVITE, which answers the challenge (RFC 3261
+// section 22.2). Nothing of it ever reaches the other leg.
+func (b *Branch) authorise(res *sip.Response) error {
+	challenge, answer := "WWW-Authenticate", "Authorization"
+	if res.StatusCode == 407 {
+		challenge, answer = "Proxy-Authenticate", "Proxy-Authorization"
+	}
+	value, err := Answer(res.GetHeaders(challenge), digest.Options{
+		Method: "INVITE", URI: b.target.URI.String(), Username: b.target.User, Password: b.target.Password,
+	})
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	tag, _ := Param(b.req.From().Params, "tag")
+	req := b.invite(b.req.CallID().Value(), tag, b.req.CSeq().SeqNo+1)
+	req.AppendHeader(sip.NewHeader(answer, value))
+	b.req, b.heard = req, false
+	return nil
+}
+
+// Answer computes the credentials for the first challenge of several that can be
+// answered; sipgo itself would look at the first only.
+func Answer(challenges []sip.Header, o digest.Options) (string, error) {
+	for _, h := range challenges {
+		chal, err := digest.ParseChallenge(h.Value())
+		if err != nil || !digest.CanDigest(chal) {
+			continue
+		}
+		cred, err := digest.Digest(chal, o)
+		if err != nil {
+			return "", fmt.Errorf("answer the challenge: %w", err)
+		}
+		return cred.String(), nil
+	}
+	return "", errors.New("no challenge that can be answered")
+}

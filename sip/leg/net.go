@@ -1,0 +1,91 @@
+package leg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+)
+
+// ErrFlowGone: the connection on which the party was heard is closed; only the
+// party can open a new one.
+var ErrFlowGone = errors.New("the phone's connection is gone")
+
+// Flow is the way a party was heard: transport in upper case and remote address.
+type Flow struct {
+	Transport string // UDP, TCP or TLS
+	Remote    string // host:port
+}
+
+// String writes the flow as the API shows it, "udp:127.0.0.1:5060".
+func (f Flow) String() string { return strings.ToLower(f.Transport) + ":" + f.Remote }
+
+// FlowOf returns the flow on which a request came.
+func FlowOf(req *sip.Request) Flow {
+	return Flow{strings.ToUpper(req.Transport()), req.Source()}
+}
+
+// Net sends requests on flows.
+type Net struct {
+	Client *sipgo.Client
+	Layer  *sip.TransportLayer
+	UDP    sip.Addr // our listener: all UDP leaves from it
+	Agent  string   // User-Agent of what we send
+}
+
+// Do runs one non-INVITE transaction on a flow up to its final response.
+func (n *Net) Do(ctx context.Context, req *sip.Request, f Flow) (*sip.Response, error) {
+	if err := n.prepare(req, f); err != nil {
+		return nil, err
+	}
+	res, err := n.Client.Do(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("%s to %s: %w", req.Method, f, err)
+	}
+	return res, nil
+}
+
+// Start begins a transaction on a flow.
+func (n *Net) Start(ctx context.Context, req *sip.Request, f Flow) (sip.ClientTransaction, error) {
+	if err := n.prepare(req, f); err != nil {
+		return nil, err
+	}
+	tx, err := n.Client.TransactionRequest(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("%s to %s: %w", req.Method, f, err)
+	}
+	return tx, nil
+}
+
+// Write sends a request outside any transaction: the ACK to a 2xx.
+func (n *Net) Write(req *sip.Request, f Flow) error {
+	if err := n.prepare(req, f); err != nil {
+		return err
+	}
+	if err := n.Client.WriteRequest(req); err != nil {
+		return fmt.Errorf("%s to %s: %w", req.Method, f, err)
+	}
+	return nil
+}
+
+// prepare pins the request to its flow. UDP leaves from the listening socket;
+// on streams the accepted connection must still be there, because sipgo would
+// dial the phone anew, which NAT drops and a stranger could answer.
+func (n *Net) prepare(req *sip.Request, f Flow) error {
+	req.SetTransport(f.Transport)
+	req.SetDestination(f.Remote)
+	if f.Transport == "UDP" {
+		req.Laddr = n.UDP
+		return nil
+	}
+	conn, err := n.Layer.GetConnection(f.Transport, f.Remote)
+	if err != nil || conn == nil {
+		return fmt.Errorf("%w: %s", ErrFlowGone, f)
+	}
+	// GetConnection counts a use that the transaction counts again.
+	_, err = conn.TryClose()
+	return err
+}

@@ -1,0 +1,193 @@
+package sip
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+)
+
+// location is where one device's phone is: what it registered and on which flow.
+type location struct {
+	Device    hotdesk.DeviceID `json:"device"`
+	AOR       string           `json:"aor"` // To URI as the phone sent it
+	CallID    string           `json:"call_id"`
+	CSeq      uint32           `json:"cseq"`
+	Contact   string           `json:"contact"` // Contact URI, verbatim
+	Flow      leg.Flow         `json:"flow"`
+	UserAgent string           `json:"user_agent"`
+	Expires   time.Time        `json:"expires"`
+}
+
+// locations is the table of registered devices: one location each, found by
+// device or by flow.
+type locations struct {
+	mu       sync.RWMutex
+	byDevice map[hotdesk.DeviceID]location
+	byFlow   map[leg.Flow]hotdesk.DeviceID
+	changed  bool // since it was last written to its file
+}
+
+func newLocations() *locations {
+	return &locations{byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}}
+}
+
+func (t *locations) get(id hotdesk.DeviceID) (location, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	l, ok := t.byDevice[id]
+	return l, ok
+}
+
+// on returns the device that registered on a flow.
+func (t *locations) on(f leg.Flow) (hotdesk.DeviceID, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	id, ok := t.byFlow[f]
+	return id, ok
+}
+
+func (t *locations) put(l location) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old, ok := t.byDevice[l.Device]; ok && t.byFlow[old.Flow] == l.Device {
+		delete(t.byFlow, old.Flow)
+	}
+	t.byDevice[l.Device] = l
+	t.byFlow[l.Flow] = l.Device
+	t.changed = true
+}
+
+// removeIf takes a location out when match says so; it tells whether it did.
+func (t *locations) removeIf(id hotdesk.DeviceID, match func(location) bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.byDevice[id]
+	if !ok || !match(l) {
+		return false
+	}
+	delete(t.byDevice, id)
+	if t.byFlow[l.Flow] == id {
+		delete(t.byFlow, l.Flow)
+	}
+	t.changed = true
+	return true
+}
+
+// expired takes out and returns the devices whose registration has run out.
+func (t *locations) expired(now time.Time) []hotdesk.DeviceID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var gone []hotdesk.DeviceID
+	for id, l := range t.byDevice {
+		if now.After(l.Expires) {
+			gone = append(gone, id)
+			delete(t.byDevice, id)
+			if t.byFlow[l.Flow] == id {
+				delete(t.byFlow, l.Flow)
+			}
+			t.changed = true
+		}
+	}
+	return gone
+}
+
+// dirty returns all UDP locations if anything changed since the last call.
+func (t *locations) dirty() (map[hotdesk.DeviceID]location, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.changed {
+		return nil, false
+	}
+	t.changed = false
+	udp := maps.Clone(t.byDevice)
+	maps.DeleteFunc(udp, func(_ hotdesk.DeviceID, l location) bool { return l.Flow.Transport != "UDP" })
+	return udp, true
+}
+
+// keepLocations expires registrations and writes the file within a second of a
+// change, so that phones on UDP can be reached after a restart.
+func (e *Edge) keepLocations(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return e.saveLocations()
+		}
+		for _, id := range e.locations.expired(e.Now()) {
+			e.Live.Unregistered(id)
+		}
+		if err := e.saveLocations(); err != nil {
+			e.Log.Error("phone locations not saved; after a restart phones are reached when they register again", "err", err)
+		}
+	}
+}
+
+// saveLocations writes the file anew and puts it in place whole.
+func (e *Edge) saveLocations() error {
+	if e.LocationFile == "" {
+		return nil
+	}
+	udp, changed := e.locations.dirty()
+	if !changed {
+		return nil
+	}
+	b, err := json.Marshal(udp)
+	if err != nil {
+		return fmt.Errorf("encode locations: %w", err)
+	}
+	tmp := e.LocationFile + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("write locations: %w", err)
+	}
+	return os.Rename(tmp, e.LocationFile)
+}
+
+// loadLocations brings the phones of the last run back. A file that cannot be
+// read costs nothing but time: the phones register again.
+func (e *Edge) loadLocations() error {
+	if e.LocationFile == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Clean(e.LocationFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read locations: %w", err)
+	}
+	var saved map[hotdesk.DeviceID]location
+	if err := json.Unmarshal(b, &saved); err != nil {
+		return fmt.Errorf("read locations %s: %w", e.LocationFile, err)
+	}
+	now := e.Now()
+	for id, l := range saved {
+		if _, blocked, ok := e.Desk.Credentials(id); !ok || blocked || now.After(l.Expires) {
+			continue
+		}
+		e.locations.put(l)
+		e.Live.Registered(id, hotdesk.Registration{Contact: l.Contact, Source: l.Flow.String(), UserAgent: l.UserAgent, Since: now, Expires: l.Expires})
+	}
+	return nil
+}
+
+// uri parses a stored URI; it was parsed once already.
+func uri(text string) sip.Uri {
+	var u sip.Uri
+	if err := sip.ParseUri(text, &u); err != nil {
+		return sip.Uri{Scheme: "sip", Host: "invalid.invalid"}
+	}
+	return u
+}

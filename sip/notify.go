@@ -1,0 +1,92 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
+	"github.com/icholy/digest"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+)
+
+// ErrNotRegistered: the device's phone cannot be reached now.
+var ErrNotRegistered = errors.New("phone is not registered")
+
+// CheckSync asks the device's phone to fetch its configuration: a NOTIFY outside
+// any dialog, to the Contact that the phone registered, on its own flow. A
+// challenge is answered with the secret the phone has proven, then with each
+// newer one. The answer's status is only logged: phones say 200, 481 or 489 as
+// they like, and the fetch is the proof.
+//
+// Errors: ErrNotRegistered, leg.ErrFlowGone, or that no answer came.
+func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
+	l, ok := e.locations.get(id)
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrNotRegistered, id)
+	}
+	callID, tag := uuid.NewString(), sip.GenerateTagN(16)
+	creds, _, _ := e.Desk.Credentials(id)
+	var answer sip.Header
+	for try := 0; ; try++ {
+		req := e.notify(l, cs, callID, tag, uint32(try+1))
+		if answer != nil {
+			req.AppendHeader(answer)
+		}
+		res, err := e.net.Do(ctx, req, l.Flow)
+		if err != nil {
+			return err
+		}
+		// Credentials come newest first, so the proven one is the last.
+		next := len(creds) - 1 - try
+		if (res.StatusCode == 401 || res.StatusCode == 407) && next >= 0 {
+			answer, err = e.answerNotify(res, req, id, creds[next].Generation)
+			if err == nil {
+				continue
+			}
+		}
+		e.Log.Debug("check-sync answered", "device", string(id), "status", res.StatusCode)
+		return nil
+	}
+}
+
+// notify builds one NOTIFY of a check-sync.
+func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq uint32) *sip.Request {
+	req := sip.NewRequest(sip.NOTIFY, uri(l.Contact))
+	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.own.Host}, Params: sip.NewParams()}
+	from.Params.Add("tag", tag)
+	call, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	req.AppendHeader(from)
+	req.AppendHeader(&sip.ToHeader{Address: uri(l.AOR), Params: sip.NewParams()})
+	req.AppendHeader(&call)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: sip.NOTIFY})
+	req.AppendHeader(&sip.ContactHeader{Address: e.own})
+	req.AppendHeader(sip.NewHeader("Event", cs.Event))
+	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated"))
+	req.AppendHeader(sip.NewHeader("User-Agent", e.net.Agent))
+	if cs.ContentType != "" {
+		ct := sip.ContentTypeHeader(cs.ContentType)
+		req.AppendHeader(&ct)
+	}
+	req.SetBody(cs.Body)
+	return req
+}
+
+// answerNotify answers a phone's challenge with one of its device's secrets.
+func (e *Edge) answerNotify(res *sip.Response, req *sip.Request, id hotdesk.DeviceID, generation uint64) (sip.Header, error) {
+	challenge, name := "WWW-Authenticate", "Authorization"
+	if res.StatusCode == 407 {
+		challenge, name = "Proxy-Authenticate", "Proxy-Authorization"
+	}
+	value, err := leg.Answer(res.GetHeaders(challenge), digest.Options{
+		Method: "NOTIFY", URI: req.Recipient.String(), Username: string(id), Password: e.Desk.Secret(id, generation).Reveal(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sip.NewHeader(name, value), nil
+}

@@ -1,0 +1,94 @@
+package sip
+
+import (
+	"sync"
+
+	"github.com/google/uuid"
+
+	"hotdeskd/hotdesk"
+)
+
+// record follows one call for the call log, the event stream and the count of
+// legs by device. Every method may be called more than once; the first counts.
+type record struct {
+	e     *Edge
+	mu    sync.Mutex
+	call  hotdesk.Call
+	legs  map[hotdesk.DeviceID]string // devices that are in the call, with their Call-ID
+	ended bool
+}
+
+// begin notes a new call. from is empty for a call from outside.
+func (e *Edge) begin(kind hotdesk.CallKind, from hotdesk.DeviceID, user hotdesk.Extension, to string) *record {
+	r := &record{e: e, legs: map[hotdesk.DeviceID]string{}, call: hotdesk.Call{
+		ID: uuid.NewString(), Started: e.Now().UTC(), FromDevice: from, FromUser: user, To: to, Kind: kind,
+	}}
+	e.Live.Publish("call.started", from, user, map[string]any{"call": r.call.ID, "to": to, "kind": string(kind)})
+	return r
+}
+
+// join counts a device in, from the first ring.
+func (r *record) join(id hotdesk.DeviceID, callID string) {
+	if id == "" {
+		return
+	}
+	r.mu.Lock()
+	r.legs[id] = callID
+	r.mu.Unlock()
+	r.e.Live.LegUp(id, callID)
+}
+
+// leave counts a device out whose phone has stopped ringing.
+func (r *record) leave(id hotdesk.DeviceID) {
+	r.mu.Lock()
+	callID, ok := r.legs[id]
+	delete(r.legs, id)
+	r.mu.Unlock()
+	if ok {
+		r.e.Live.LegDown(id, callID)
+	}
+}
+
+// answered notes who took the call; to is empty for a party without a device.
+func (r *record) answered(to hotdesk.DeviceID) {
+	r.mu.Lock()
+	if r.call.Answered != nil {
+		r.mu.Unlock()
+		return
+	}
+	now := r.e.Now().UTC()
+	r.call.Answered, r.call.ToDevice = &now, to
+	call := r.call
+	r.mu.Unlock()
+	r.e.Live.Publish("call.answered", call.FromDevice, call.FromUser, r.data(call))
+}
+
+// end closes the record: the legs are down before anybody hears of it.
+func (r *record) end(result, reason string) {
+	r.mu.Lock()
+	if r.ended {
+		r.mu.Unlock()
+		return
+	}
+	r.ended = true
+	now := r.e.Now().UTC()
+	r.call.Ended, r.call.Result, r.call.Reason = &now, result, reason
+	call, legs := r.call, r.legs
+	r.legs = nil
+	r.mu.Unlock()
+	r.e.Record(call)
+	for id, callID := range legs {
+		r.e.Live.LegDown(id, callID)
+	}
+	r.e.Live.Publish("call.ended", call.FromDevice, call.FromUser, r.data(call))
+}
+
+func (r *record) data(call hotdesk.Call) map[string]any {
+	data := map[string]any{"call": call.ID, "to": call.To, "kind": string(call.Kind)}
+	for key, value := range map[string]string{"to_device": string(call.ToDevice), "result": call.Result, "reason": call.Reason} {
+		if value != "" {
+			data[key] = value
+		}
+	}
+	return data
+}

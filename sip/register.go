@@ -1,0 +1,142 @@
+package sip
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/leg"
+)
+
+// Registration times in seconds: what is granted at most, and the least that may
+// be asked for (423 below it).
+const (
+	grantedExpiry = 300
+	minExpiry     = 60
+)
+
+// onRegister is the registrar (RFC 3261 section 10.3). The binding belongs to
+// the device that the digest proves, whatever the To header says.
+func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction) {
+	c, ok := e.authenticate(req, tx)
+	if !ok {
+		return
+	}
+	if c.blocked {
+		e.respond(req, tx, 403, "Forbidden", nil)
+		return
+	}
+	e.proven(c)
+	contact, seconds, refusal := contactOf(req)
+	if refusal != nil {
+		e.respond(req, tx, refusal.Status, refusal.Reason, nil, refusal.Header...)
+		return
+	}
+	switch {
+	case contact == nil && seconds < 0: // a question
+	case seconds == 0:
+		e.unregister(c.device, req, contact)
+	default:
+		e.register(c.device, req, contact, seconds)
+	}
+	e.answerRegister(req, tx, c.device)
+}
+
+// contactOf reads the one Contact and its expiry: -1 asks only, 0 removes;
+// contact is nil for "*".
+func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refusal *ingress.Refusal) {
+	seconds = grantedExpiry
+	if h := req.GetHeader("Expires"); h != nil {
+		n, err := strconv.ParseUint(strings.TrimSpace(h.Value()), 10, 32)
+		if err == nil {
+			seconds = int(min(n, grantedExpiry))
+		}
+	}
+	var all []*sip.ContactHeader
+	for _, h := range req.GetHeaders("Contact") {
+		if c, ok := h.(*sip.ContactHeader); ok {
+			all = append(all, c)
+		}
+	}
+	if len(all) == 0 {
+		return nil, -1, nil
+	}
+	if all[0].Address.Wildcard {
+		if seconds != 0 || len(all) > 1 {
+			return nil, 0, &ingress.Refusal{Status: 400, Reason: "Contact * needs Expires: 0 and nothing else"}
+		}
+		return nil, 0, nil
+	}
+	// The last Contact that stays is the phone's; earlier ones are what it removes.
+	for _, c := range all {
+		s := seconds
+		if text, ok := leg.Param(c.Params, "expires"); ok {
+			if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+				s = int(min(n, grantedExpiry))
+			}
+		}
+		if contact == nil || s > 0 {
+			contact, seconds = c, s
+		}
+	}
+	if seconds > 0 && seconds < minExpiry {
+		return nil, 0, &ingress.Refusal{Status: 423, Reason: "Interval Too Brief", Header: []sip.Header{sip.NewHeader("Min-Expires", strconv.Itoa(minExpiry))}}
+	}
+	return contact, seconds, nil
+}
+
+// register stores the location. Expiry is shortened by up to a tenth, so that
+// phones that came at once after a power cut spread out.
+func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
+	if old, ok := e.locations.get(id); ok && old.CallID == req.CallID().Value() && req.CSeq().SeqNo < old.CSeq {
+		return // overtaken by a later one of the same phone
+	}
+	seconds = max(minExpiry, seconds-rand.IntN(seconds/10+1))
+	now := e.Now()
+	agent := ""
+	if h := req.GetHeader("User-Agent"); h != nil {
+		agent = ingress.Clean(h.Value())
+	}
+	l := location{
+		Device: id, AOR: req.To().Address.String(), CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
+		Contact: contact.Address.String(), Flow: leg.FlowOf(req), UserAgent: agent,
+		Expires: now.Add(time.Duration(seconds) * time.Second),
+	}
+	e.locations.put(l)
+	e.Live.Registered(id, hotdesk.Registration{
+		Contact: l.Contact, Source: l.Flow.String(), UserAgent: agent, Since: now, Expires: l.Expires,
+	})
+}
+
+// unregister removes the location only when it is the one meant: the same
+// Call-ID, or the same AOR with exactly this Contact. A phone that has logged
+// in takes back its old AOR, which must not cost it the new one.
+func (e *Edge) unregister(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader) {
+	aor := req.To().Address.String()
+	removed := e.locations.removeIf(id, func(l location) bool {
+		if l.CallID == req.CallID().Value() {
+			return req.CSeq().SeqNo >= l.CSeq && (contact == nil || contact.Address.String() == l.Contact)
+		}
+		return l.AOR == aor && contact != nil && contact.Address.String() == l.Contact
+	})
+	if removed {
+		e.Live.Unregistered(id)
+	}
+}
+
+// answerRegister lists this device's Contact, if any, and nobody else's.
+func (e *Edge) answerRegister(req *sip.Request, tx sip.ServerTransaction, id hotdesk.DeviceID) {
+	var headers []sip.Header
+	if l, ok := e.locations.get(id); ok {
+		c := &sip.ContactHeader{Address: uri(l.Contact), Params: sip.NewParams()}
+		left := max(1, int(l.Expires.Sub(e.Now()).Round(time.Second)/time.Second))
+		c.Params.Add("expires", strconv.Itoa(left))
+		headers = append(headers, c)
+	}
+	e.respond(req, tx, 200, "OK", nil, headers...)
+}
