@@ -1,0 +1,191 @@
+package phonetemplates
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"hotdeskd/internal/phonefile"
+)
+
+// File is one rendered configuration file.
+type File struct {
+	Name        string
+	ContentType string
+	Content     []byte
+	// Provenance says for each key that a layer set, which one it was.
+	Provenance map[string]string
+	// Dropped names keys of the user that did not fit on the phone.
+	Dropped []string
+}
+
+// Render writes the file of one kind for one phone. Layers come weakest first.
+// Equal input gives equal bytes, and one model always gets the same set of
+// parameters, whoever is logged in.
+func (s *Set) Render(kind Kind, p Phone, layers []Layer) (File, error) {
+	v := s.byModel[p.Model]
+	if v == nil {
+		return File{}, fmt.Errorf("%w: %q", ErrUnknownModel, p.Model)
+	}
+	keys, dropped := layout(p, s.models[p.Model].LineKeys)
+	var b bytes.Buffer
+	if err := v.templates[kind].Execute(&b, view{p, s.models[p.Model], keys}); err != nil {
+		return File{}, fmt.Errorf("render %s for %s: %w", kind, p.MAC, err)
+	}
+	parsed, err := phonefile.Parse(v.Dialect, b.Bytes())
+	if err != nil {
+		return File{}, fmt.Errorf("render %s for %s: %w", kind, p.MAC, err)
+	}
+	f := File{
+		Name: strings.Replace(v.DeviceFile, "{mac}", p.MAC, 1), ContentType: v.ContentType,
+		Provenance: map[string]string{}, Dropped: dropped,
+	}
+	if kind == Device {
+		if err := v.override(parsed, layers, f.Provenance); err != nil {
+			return File{}, err
+		}
+	}
+	f.Content = parsed.Bytes()
+	return f, nil
+}
+
+// view is what a template sees: the phone, its model, and one key for each of
+// the model's places, blank ones included.
+type view struct {
+	Phone
+	M        Model
+	LineKeys []Key
+}
+
+// layout shifts the wanted keys down to the first free places. Empty positions
+// and a lamp for one's own number are left out; what does not fit is returned.
+func layout(p Phone, places int) (keys []Key, dropped []string) {
+	for _, k := range p.Keys {
+		if k.Type == "none" || k.Type == "blf" && k.Value == p.Account.User {
+			continue
+		}
+		if len(keys) == places {
+			dropped = append(dropped, strings.TrimSpace(k.Label+" "+k.Value))
+			continue
+		}
+		keys = append(keys, k)
+	}
+	for len(keys) < places {
+		keys = append(keys, Key{Type: "none"})
+	}
+	return keys, dropped
+}
+
+// override merges the administrators' parameters by key.
+func (v *vendor) override(f *phonefile.File, layers []Layer, provenance map[string]string) error {
+	for _, layer := range layers {
+		for _, key := range slices.Sorted(maps.Keys(layer.Values)) {
+			if v.protected(key) {
+				return fmt.Errorf("%w: %s (layer %s)", ErrProtected, key, layer.Name)
+			}
+			value, err := escape(v.Dialect, layer.Values[key])
+			if err != nil {
+				return fmt.Errorf("%s (layer %s): %w", key, layer.Name, err)
+			}
+			f.Set(key, value)
+			provenance[key] = layer.Name
+		}
+	}
+	return nil
+}
+
+// protected tells whether a key belongs to the layer that no override reaches.
+func (v *vendor) protected(key string) bool {
+	return slices.ContainsFunc(v.Protected, func(pattern string) bool {
+		ok, err := path.Match(pattern, key)
+		return ok && err == nil
+	})
+}
+
+// parseTemplate reads a template and rewrites its tree so that every printed value goes
+// through the dialect's escape function: a template cannot forget it.
+func parseTemplate(name, text string, d phonefile.Dialect) (*template.Template, error) {
+	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
+		"escape": func(value any) (string, error) { return escape(d, fmt.Sprint(value)) },
+		"flag": func(on bool) string {
+			if on {
+				return "1"
+			}
+			return "0"
+		},
+		"from": func(first, last int) []int {
+			var all []int
+			for n := first; n <= last; n++ {
+				all = append(all, n)
+			}
+			return all
+		},
+		"add":     func(a, b int) int { return a + b },
+		"join":    func(list []string, sep string) string { return strings.Join(list, sep) },
+		"digits":  yealinkDigitMap,
+		"default": func(fallback, value string) string { return firstOf(value, fallback) },
+	}).Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range t.Templates() {
+		if part.Tree != nil {
+			escapeList(part.Root)
+		}
+	}
+	return t, nil
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// escapeList appends "| escape" to every action below a list that prints.
+func escapeList(list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	for _, node := range list.Nodes {
+		switch n := node.(type) {
+		case *parse.ActionNode:
+			if len(n.Pipe.Decl) == 0 {
+				n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{
+					NodeType: parse.NodeCommand, Pos: n.Pos,
+					Args: []parse.Node{parse.NewIdentifier("escape").SetPos(n.Pos)},
+				})
+			}
+		case *parse.IfNode:
+			escapeList(n.List)
+			escapeList(n.ElseList)
+		case *parse.RangeNode:
+			escapeList(n.List)
+			escapeList(n.ElseList)
+		case *parse.WithNode:
+			escapeList(n.List)
+			escapeList(n.ElseList)
+		}
+	}
+}
+
+// escape makes a value safe in a dialect, or refuses it.
+func escape(d phonefile.Dialect, value string) (string, error) {
+	for _, r := range value {
+		if r < ' ' || r == 0x7f || r == '\u0085' || r == '\u2028' || r == '\u2029' {
+			return "", fmt.Errorf("%w: line breaks and control characters", ErrValue)
+		}
+	}
+	switch d {
+	case phonefile.YealinkINI:
+		// A line ends the value; nothing else does. Space at its ends is not kept.
+		return strings.TrimSpace(value), nil
+	}
+	return "", fmt.Errorf("%w: unknown dialect %q", ErrManifest, d)
+}
