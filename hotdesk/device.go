@@ -216,3 +216,11 @@ func (s *Service) Sessions() []Session {
 	slices.SortFunc(all, func(a, b Session) int { return b.Since.Compare(a.Since) })
 	return all
 }
+
+// NoteSecretsShown writes to the audit log that somebody looked at a device's
+// secrets.
+func (s *Service) NoteSecretsShown(ctx context.Context, id DeviceID, by string) error {
+	row := s.row("device.secrets_shown", by)
+	row.Device = id
+	return s.update(ctx, func(tx Txn) error { return audit(tx, row) })
+}

@@ -31,7 +31,7 @@ type events struct {
 }
 
 func (e *events) init(start time.Time) {
-	e.next = uint64(start.UnixMilli()) * 1000
+	e.next = uint64(start.UnixMilli())*1000 + 1
 	e.first = e.next
 	e.changed = make(chan struct{})
 }

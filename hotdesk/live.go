@@ -43,7 +43,7 @@ type Live struct {
 	legs    map[DeviceID]map[string]time.Time // Call-ID -> since
 	free    map[DeviceID]time.Time            // end of the last leg
 	pending map[MAC]Pending
-	proven  map[DeviceID]uint64 // proofs the store could not take yet
+	stale   map[DeviceID]bool // phones that do not take their configuration
 	events  events
 }
 
@@ -55,7 +55,7 @@ func NewLive(now func() time.Time) *Live {
 		legs:    map[DeviceID]map[string]time.Time{},
 		free:    map[DeviceID]time.Time{},
 		pending: map[MAC]Pending{},
-		proven:  map[DeviceID]uint64{},
+		stale:   map[DeviceID]bool{},
 	}
 	l.events.init(now())
 	return l
@@ -173,7 +173,30 @@ func (l *Live) Forget(id DeviceID) {
 	defer l.mu.Unlock()
 	delete(l.regs, id)
 	delete(l.free, id)
-	delete(l.proven, id)
+	delete(l.stale, id)
+}
+
+// Stale notes whether the phone ignores its check-syncs; it tells whether that
+// is a change.
+func (l *Live) Stale(id DeviceID, stale bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stale[id] == stale {
+		return false
+	}
+	if stale {
+		l.stale[id] = true
+	} else {
+		delete(l.stale, id)
+	}
+	return true
+}
+
+// IsStale tells whether the phone ignores its check-syncs.
+func (l *Live) IsStale(id DeviceID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stale[id]
 }
 
 // Publish sends one event to all who listen. data may be nil.
@@ -185,6 +208,14 @@ func (l *Live) Publish(name string, device DeviceID, user Extension, data map[st
 // An id that is not in the memory of events yields first an event named "reset".
 func (l *Live) Events(ctx context.Context, after uint64) iter.Seq[Event] {
 	return l.events.since(ctx, after)
+}
+
+// LastEvent is the id of the newest event: a listener that begins after it
+// misses nothing from now on.
+func (l *Live) LastEvent() uint64 {
+	l.events.mu.Lock()
+	defer l.events.mu.Unlock()
+	return l.events.next - 1
 }
 
 // publishRow tells a transaction's event, which its audit row is the source of.

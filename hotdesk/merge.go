@@ -19,7 +19,11 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 		if old := t.sites[spec.Name]; old != nil {
 			site = *old
 		}
+		password := site.Phones.AdminPassword
 		site.merge(spec)
+		if err := s.sealAdminPassword(&site, password); err != nil {
+			return err
+		}
 		t.sites[spec.Name] = &site
 	}
 	for _, spec := range d.PBX {
@@ -174,6 +178,24 @@ func (s *Service) seal(dst *string, plain, sealed *string, label string) error {
 	}
 	*dst = text
 	return nil
+}
+
+// sealAdminPassword seals a site's own phone password; "auto" stays as it is, and
+// so does one that was exported sealed.
+func (s *Service) sealAdminPassword(site *Site, stored string) error {
+	given := site.Phones.AdminPassword
+	if given == "" || given == "auto" || given == stored {
+		return nil
+	}
+	label := "site/" + site.Name
+	if _, err := s.vault.Unseal(label, given); err == nil {
+		return nil
+	}
+	site.Phones.AdminPassword = stored
+	if stored == "auto" {
+		site.Phones.AdminPassword = ""
+	}
+	return s.seal(&site.Phones.AdminPassword, &given, nil, label)
 }
 
 // PBXSecret opens the secret of a PBX's own account.

@@ -103,7 +103,8 @@ type Edge struct {
 
 	net   *leg.Net // set by Serve before the first message
 	ua    *sipgo.UserAgent
-	own   sip.Uri // our Contact on UDP
+	own   sip.Uri    // our Contact on UDP
+	host  netip.Addr // where phones reach us; invalid when it is a name
 	calls *gate
 	ctx   context.Context // of Serve: background work of calls ends with it
 }
@@ -204,6 +205,7 @@ func (e *Edge) start(ctx context.Context, udp net.PacketConn) error {
 		UDP: sip.Addr{IP: addr.Addr().AsSlice(), Port: int(addr.Port())},
 	}
 	e.own = sip.Uri{Scheme: "sip", User: "hotdeskd", Host: bracketed(host), Port: int(addr.Port())}
+	e.host, _ = netip.ParseAddr(host)
 	e.ctx = ctx
 	return nil
 }

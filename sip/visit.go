@@ -29,7 +29,7 @@ type visit struct {
 func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	v.CallID, v.Device = in.req.CallID().Value(), in.device
 	v.Source = addrOf(in.req.Source())
-	v.Local = addrOf(e.Advertise + ":0")
+	v.Local = e.host
 	v.Secure = in.req.Transport() == "TLS"
 	v.Show = func(string) {} // phones' displays follow their configuration
 	rec.join(in.device, v.CallID)

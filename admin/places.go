@@ -1,0 +1,186 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/goccy/go-yaml"
+
+	"hotdeskd/hotdesk"
+)
+
+// Site is a site with what it needs to be ready.
+type Site struct {
+	hotdesk.SiteSpec
+	EnrolmentURL string   `json:"enrolment_url"`
+	Ready        bool     `json:"ready"`
+	Missing      []string `json:"missing"`
+}
+
+// Status is one look at the whole server.
+type Status struct {
+	Version   string            `json:"version"`
+	Listeners map[string]string `json:"listeners"`
+	Devices   map[string]int    `json:"devices"`
+	Users     int               `json:"users"`
+	Sessions  int               `json:"sessions"`
+	Notes     []string          `json:"notes"`
+	Problems  []string          `json:"problems"`
+}
+
+type nameInput struct {
+	Name string `path:"name"`
+}
+
+func (s *Server) site(site hotdesk.Site) Site {
+	missing := s.Desk.Missing(site)
+	if missing == nil {
+		missing = []string{}
+	}
+	return Site{SiteSpec: site.Spec(), EnrolmentURL: s.Files.EnrolmentURL(site.Name), Ready: len(missing) == 0, Missing: missing}
+}
+
+func (s *Server) places() {
+	route(s, http.MethodGet, "/sites", "List sites", 200, func(context.Context, *none) (*body[list[Site]], error) {
+		var all []Site
+		for _, site := range s.Desk.Sites() {
+			all = append(all, s.site(site))
+		}
+		return listOf(all), nil
+	})
+	route(s, http.MethodGet, "/sites/{name}", "Show a site", 200, func(_ context.Context, in *nameInput) (*body[Site], error) {
+		return s.oneSite(in.Name)
+	})
+	route(s, http.MethodPut, "/sites/{name}", "Add or change a site", 200, func(ctx context.Context, in *struct {
+		nameInput
+		Body hotdesk.SiteSpec
+	}) (*body[Site], error) {
+		in.Body.Name = in.Name
+		if err := s.save(ctx, hotdesk.Desired{Sites: []hotdesk.SiteSpec{in.Body}}); err != nil {
+			return nil, err
+		}
+		return s.oneSite(in.Name)
+	})
+	route(s, http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[hotdesk.PBXSpec]], error) {
+		var all []hotdesk.PBXSpec
+		for _, p := range s.Desk.PBXs() {
+			all = append(all, p.Spec())
+		}
+		return listOf(all), nil
+	})
+	route(s, http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
+		nameInput
+		Body hotdesk.PBXSpec
+	}) (*body[hotdesk.PBXSpec], error) {
+		in.Body.Name = in.Name
+		if err := s.save(ctx, hotdesk.Desired{PBX: []hotdesk.PBXSpec{in.Body}}); err != nil {
+			return nil, err
+		}
+		for _, p := range s.Desk.PBXs() {
+			if p.Name == in.Name {
+				return &body[hotdesk.PBXSpec]{p.Spec()}, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, in.Name)
+	})
+	route(s, http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
+		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
+	})
+	route(s, http.MethodPut, "/settings", "Change the settings", 200, func(ctx context.Context, in *struct{ Body hotdesk.SettingsSpec }) (*body[hotdesk.Settings], error) {
+		if err := s.save(ctx, hotdesk.Desired{Settings: &in.Body}); err != nil {
+			return nil, err
+		}
+		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
+	})
+	route(s, http.MethodPost, "/apply", "Bring the state to what a YAML file says", 200, s.apply)
+	route(s, http.MethodGet, "/export", "The stored state as a YAML file", 200, s.export)
+	route(s, http.MethodGet, "/models", "List phone models", 200, func(context.Context, *none) (*body[list[hotdesk.Model]], error) {
+		return listOf(s.Models), nil
+	})
+	route(s, http.MethodGet, "/status", "One look at the whole server", 200, s.status)
+}
+
+func (s *Server) oneSite(name string) (*body[Site], error) {
+	for _, site := range s.Desk.Sites() {
+		if site.Name == name {
+			return &body[Site]{s.site(site)}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)
+}
+
+func (s *Server) save(ctx context.Context, d hotdesk.Desired) error {
+	_, err := s.Desk.Apply(ctx, d, hotdesk.ApplyOptions{By: by(ctx)})
+	return err
+}
+
+// ParseDesired reads the file of apply strictly: an unknown key, a wrong type or
+// broken YAML is refused with line and key.
+func ParseDesired(text []byte) (hotdesk.Desired, error) {
+	var d hotdesk.Desired
+	if err := yaml.UnmarshalWithOptions(text, &d, yaml.Strict()); err != nil {
+		return d, fmt.Errorf("%w: %s", hotdesk.ErrInvalid, yaml.FormatError(err, false, true))
+	}
+	return d, nil
+}
+
+func (s *Server) apply(ctx context.Context, in *struct {
+	DryRun  bool `query:"dry_run"`
+	Prune   bool `query:"prune"`
+	RawBody []byte
+}) (*body[hotdesk.Applied], error) {
+	d, err := ParseDesired(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.Desk.Apply(ctx, d, hotdesk.ApplyOptions{DryRun: in.DryRun, Prune: in.Prune, By: by(ctx)})
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range []*[]string{&res.Changes, &res.Ends, &res.Notes} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	return &body[hotdesk.Applied]{res}, nil
+}
+
+func (s *Server) export(context.Context, *none) (*struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}, error) {
+	text, err := yaml.MarshalWithOptions(s.Desk.Export(), yaml.IndentSequence(true))
+	if err != nil {
+		return nil, err
+	}
+	return &struct {
+		ContentType string `header:"Content-Type"`
+		Body        []byte
+	}{"application/yaml", text}, nil
+}
+
+func (s *Server) status(context.Context, *none) (*body[Status], error) {
+	st := Status{
+		Version: s.Version, Listeners: s.Listeners, Devices: map[string]int{}, Users: len(s.Desk.Users()),
+		Sessions: len(s.Desk.Sessions()), Notes: s.Desk.Notes(), Problems: []string{},
+	}
+	if st.Notes == nil {
+		st.Notes = []string{}
+	}
+	for _, p := range s.Desk.Phones() {
+		st.Devices[string(p.State())]++
+	}
+	if n := len(s.Live.Pending()); n > 0 {
+		st.Devices[string(hotdesk.StatePending)] = n
+	}
+	if err := s.Ready(); err != nil {
+		st.Problems = append(st.Problems, err.Error())
+	}
+	for _, site := range s.Desk.Sites() {
+		for _, missing := range s.Desk.Missing(site) {
+			st.Problems = append(st.Problems, "site "+site.Name+": "+missing+" is missing; emergency calls are not ready")
+		}
+	}
+	return &body[Status]{st}, nil
+}

@@ -1,0 +1,130 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"hotdeskd/hotdesk"
+)
+
+// User is a person as the API shows one.
+type User struct {
+	Extension   string               `json:"extension"`
+	Name        string               `json:"name"`
+	Enabled     bool                 `json:"enabled"`
+	HotDesk     bool                 `json:"hot_desk"`
+	PINSet      bool                 `json:"pin_set"`
+	LockedUntil *time.Time           `json:"locked_until"`
+	Language    string               `json:"language,omitempty"`
+	CallerID    string               `json:"caller_id,omitempty"`
+	OffDesk     string               `json:"off_desk,omitempty"`
+	PBX         *hotdesk.UserPBXSpec `json:"pbx,omitempty"`
+	Keys        []hotdesk.Key        `json:"keys,omitempty"`
+	Devices     []string             `json:"devices"`
+}
+
+func (s *Server) user(v hotdesk.UserView) User {
+	u := User{
+		Extension: string(v.User.Extension), Name: v.User.Name, Enabled: v.User.Enabled, HotDesk: v.User.HotDesk,
+		PINSet: v.User.PINHash != "", Language: v.User.Language, CallerID: v.User.CallerID, OffDesk: v.User.OffDesk,
+		PBX: v.User.Spec().PBX, Keys: v.User.Keys, Devices: []string{},
+	}
+	for _, id := range v.Devices {
+		u.Devices = append(u.Devices, string(id))
+	}
+	if v.LockedUntil.After(time.Now()) {
+		u.LockedUntil = &v.LockedUntil
+	}
+	return u
+}
+
+type userInput struct {
+	Extension string `path:"extension"`
+}
+
+func (in userInput) ext() hotdesk.Extension { return hotdesk.Extension(in.Extension) }
+
+// userPatch is a change of a user.
+type userPatch struct {
+	Name     *string              `json:"name,omitempty"`
+	PIN      *string              `json:"pin,omitempty" doc:"4 to 16 digits; hashed on arrival"`
+	Enabled  *bool                `json:"enabled,omitempty" doc:"false ends the sessions"`
+	HotDesk  *bool                `json:"hot_desk,omitempty"`
+	Language *string              `json:"language,omitempty"`
+	CallerID *string              `json:"caller_id,omitempty"`
+	OffDesk  *string              `json:"off_desk,omitempty"`
+	PBX      *hotdesk.UserPBXSpec `json:"pbx,omitempty"`
+	Keys     []hotdesk.Key        `json:"keys,omitempty"`
+}
+
+type newUser struct {
+	Extension string `json:"extension"`
+	userPatch
+}
+
+func (p userPatch) spec(extension string) hotdesk.UserSpec {
+	return hotdesk.UserSpec{
+		Extension: extension, Name: p.Name, PIN: p.PIN, Enabled: p.Enabled, HotDesk: p.HotDesk, Language: p.Language,
+		CallerID: p.CallerID, OffDesk: p.OffDesk, PBX: p.PBX, Keys: p.Keys,
+	}
+}
+
+func (s *Server) users() {
+	route(s, http.MethodGet, "/users", "List users", 200, func(context.Context, *none) (*body[list[User]], error) {
+		var all []User
+		for _, v := range s.Desk.Users() {
+			all = append(all, s.user(v))
+		}
+		return listOf(all), nil
+	})
+	route(s, http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body newUser }) (*body[User], error) {
+		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))
+		return s.shownUser(v, err)
+	})
+	route(s, http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *userInput) (*body[User], error) {
+		v, err := s.Desk.User(in.ext())
+		return s.shownUser(v, err)
+	})
+	route(s, http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
+		userInput
+		Body userPatch
+	}) (*body[User], error) {
+		v, err := s.Desk.UpdateUser(ctx, in.ext(), in.Body.spec(in.Extension), by(ctx))
+		return s.shownUser(v, err)
+	})
+	route(s, http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *userInput) (*none, error) {
+		return &none{}, s.Desk.RemoveUser(ctx, in.ext(), by(ctx))
+	})
+	route(s, http.MethodPost, "/users/{extension}/pin", "Set a user's PIN", 204, func(ctx context.Context, in *struct {
+		userInput
+		Body struct {
+			PIN string `json:"pin"`
+		}
+	}) (*none, error) {
+		return &none{}, s.Desk.SetPIN(ctx, in.ext(), hotdesk.Secret(in.Body.PIN), by(ctx))
+	})
+	route(s, http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *userInput) (*none, error) {
+		return &none{}, s.Desk.Unlock(ctx, in.ext(), by(ctx))
+	})
+	route(s, http.MethodPost, "/users/{extension}/logout", "Log a user out everywhere", 204, func(ctx context.Context, in *struct {
+		userInput
+		Body *struct {
+			Reason string `json:"reason,omitempty"`
+		}
+	}) (*none, error) {
+		r := hotdesk.LogoutRequest{By: hotdesk.ByAdmin, Name: by(ctx)}
+		if in.Body != nil {
+			r.Reason = in.Body.Reason
+		}
+		_, err := s.Desk.LogoutUser(ctx, in.ext(), r)
+		return &none{}, err
+	})
+}
+
+func (s *Server) shownUser(v hotdesk.UserView, err error) (*body[User], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &body[User]{s.user(v)}, nil
+}

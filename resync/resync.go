@@ -1,0 +1,333 @@
+package resync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"hotdeskd/hotdesk"
+)
+
+// Files prepares configurations; provisioning does it.
+type Files interface {
+	// Prepare returns the digest of the device's file as it should be now, and
+	// the ways to tell the phone to fetch, gentle ones first.
+	Prepare(context.Context, hotdesk.DeviceID) (digest string, ladder []hotdesk.CheckSync, err error)
+}
+
+// Phones reaches phones; sip does it.
+type Phones interface {
+	CheckSync(context.Context, hotdesk.DeviceID, hotdesk.CheckSync) error
+}
+
+// Desk is what resync asks the rules.
+type Desk interface {
+	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
+	Phones() []hotdesk.Phone
+	Behind() []hotdesk.DeviceID
+	Prepared(ctx context.Context, id hotdesk.DeviceID, digest string) (changed bool, err error)
+	Held(hotdesk.DeviceID) bool
+}
+
+// The pace (design: check-sync).
+const (
+	afterCall   = 500 * time.Millisecond // of silence on the device
+	quietReboot = time.Minute            // without a leg before a reboot
+	hourly      = time.Hour              // between gentle tries of a stale phone
+	answerWait  = 8 * time.Second        // for the phone's answer to the NOTIFY
+	bulkGap     = 50 * time.Millisecond  // between check-syncs that nobody at a desk waits for: 20 a second
+	lookAgain   = 30 * time.Second       // state is looked at again without any event
+)
+
+// pauses between the gentle tries.
+var pauses = []time.Duration{10 * time.Second, 30 * time.Second}
+
+// Resync is the loop. New builds it, Serve runs it.
+type Resync struct {
+	desk   Desk
+	live   *hotdesk.Live
+	files  Files
+	phones Phones
+	log    *slog.Logger
+	now    func() time.Time
+
+	mu      sync.Mutex
+	work    map[hotdesk.DeviceID]*job
+	wake    chan struct{}
+	sending sync.WaitGroup
+}
+
+// job is one phone that is behind.
+type job struct {
+	wanted   uint64    // the version the tries are for
+	tries    int       // gentle ones
+	rebooted bool      // the stronger form was sent for this version
+	due      time.Time // of the next try
+	busy     bool      // a NOTIFY is under way
+	bulk     bool      // caused by a wide change, not by somebody at the desk
+}
+
+// New builds the loop.
+func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() time.Time, log *slog.Logger) (*Resync, error) {
+	if desk == nil || live == nil || files == nil || phones == nil || now == nil {
+		return nil, errors.New("resync.New: an argument is missing")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Resync{
+		desk: desk, live: live, files: files, phones: phones, now: now, log: log,
+		work: map[hotdesk.DeviceID]*job{}, wake: make(chan struct{}, 1),
+	}, nil
+}
+
+// Serve works until ctx ends.
+func (r *Resync) Serve(ctx context.Context) error {
+	var listening sync.WaitGroup
+	listening.Go(func() { r.listen(ctx) })
+	defer listening.Wait()
+	defer r.sending.Wait()
+	r.lookAtAll(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	sweep := r.now().Add(lookAgain)
+	for {
+		next := r.send(ctx)
+		if next.IsZero() || next.After(sweep) {
+			next = sweep
+		}
+		timer.Reset(max(0, next.Sub(r.now())))
+		select {
+		case <-timer.C:
+		case <-r.wake:
+		case <-ctx.Done():
+			return nil
+		}
+		if !r.now().Before(sweep) {
+			for _, id := range r.desk.Behind() {
+				r.look(ctx, id, true)
+			}
+			sweep = r.now().Add(lookAgain)
+		}
+	}
+}
+
+// listen follows the events; each one says which device to look at.
+func (r *Resync) listen(ctx context.Context) {
+	for ev := range r.live.Events(ctx, 0) {
+		switch ev.Name {
+		case "site.saved", "pbx.saved", "parameter.saved", "settings.saved", "reset":
+			r.lookAtAll(ctx)
+		case "user.saved":
+			for _, p := range r.desk.Phones() {
+				if p.User != nil && p.User.Extension == ev.User {
+					r.look(ctx, p.Device.ID, true)
+				}
+			}
+		case "device.registered":
+			r.again(ev.Device)
+			r.look(ctx, ev.Device, false)
+		case "device.fetched":
+			r.paused(ctx, ev.Device)
+		case "device.config_updating", "device.config_current", "device.config_stale", "call.started", "call.answered", "call.ended", "login.failed":
+			continue
+		default:
+			if ev.Device != "" {
+				r.look(ctx, ev.Device, false)
+			}
+		}
+		r.rouse()
+	}
+}
+
+func (r *Resync) rouse() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lookAtAll renders every device once: a wide change may have changed any file.
+func (r *Resync) lookAtAll(ctx context.Context) {
+	for _, p := range r.desk.Phones() {
+		if ctx.Err() != nil {
+			return
+		}
+		r.look(ctx, p.Device.ID, true)
+	}
+}
+
+// look compares one device's state and begins, keeps or ends its job.
+func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
+	p, err := r.desk.Phone(id)
+	if err != nil || !p.Device.Claimed {
+		r.drop(id)
+		return
+	}
+	digest, _, err := r.files.Prepare(ctx, id)
+	if err != nil {
+		r.log.Error("configuration cannot be prepared", "device", string(id), "err", err)
+		return
+	}
+	if changed, err := r.desk.Prepared(ctx, id, digest); err != nil {
+		r.log.Warn("digest not stored; it will be tried again", "device", string(id), "err", err)
+	} else if changed {
+		if p, err = r.desk.Phone(id); err != nil {
+			return
+		}
+	}
+	if p.Current() {
+		if r.drop(id) {
+			r.live.Stale(id, false)
+			r.live.Publish("device.config_current", id, "", map[string]any{"version": p.Device.Wanted})
+		}
+		return
+	}
+	r.mu.Lock()
+	j := r.work[id]
+	fresh := j == nil || j.wanted != p.Device.Wanted
+	if fresh {
+		j = &job{wanted: p.Device.Wanted, due: r.now(), bulk: bulk, busy: j != nil && j.busy}
+		r.work[id] = j
+	}
+	r.mu.Unlock()
+	if fresh {
+		r.live.Stale(id, false)
+		r.live.Publish("device.config_updating", id, "", map[string]any{"version": p.Device.Wanted})
+	}
+}
+
+// drop ends a job; it tells whether there was one.
+func (r *Resync) drop(id hotdesk.DeviceID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, had := r.work[id]
+	delete(r.work, id)
+	return had
+}
+
+// again lets the next try come at once: the phone has just shown itself.
+func (r *Resync) again(id hotdesk.DeviceID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if j := r.work[id]; j != nil && j.tries > 0 && j.due.Sub(r.now()) > afterCall {
+		j.due = r.now().Add(afterCall)
+	}
+}
+
+// paused gives a phone that has fetched the time it needs to apply the file.
+func (r *Resync) paused(ctx context.Context, id hotdesk.DeviceID) {
+	within := time.Minute
+	if _, ladder, err := r.files.Prepare(ctx, id); err == nil && len(ladder) > 0 {
+		within = ladder[0].ApplyWithin
+	}
+	r.mu.Lock()
+	if j := r.work[id]; j != nil {
+		j.due = r.now().Add(within)
+	}
+	r.mu.Unlock()
+	r.look(ctx, id, false)
+}
+
+// send starts every check-sync that is due and returns when the next one is.
+func (r *Resync) send(ctx context.Context) (next time.Time) {
+	now := r.now()
+	gap := now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, j := range r.work {
+		at := j.due
+		if j.busy {
+			continue
+		}
+		if _, registered := r.live.Registration(id); !registered {
+			continue // its registration is an event
+		}
+		inCall, free := r.live.InCall(id, "")
+		if inCall {
+			continue // its end is an event
+		}
+		if quiet := free.Add(afterCall); !free.IsZero() && quiet.After(at) {
+			at = quiet
+		}
+		if j.bulk && j.tries == 0 && gap.After(at) {
+			at = gap
+		}
+		if !at.After(now) {
+			if j.bulk {
+				gap = gap.Add(bulkGap)
+			}
+			j.busy = true
+			r.sending.Go(func() { r.try(ctx, id, j) })
+			continue
+		}
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+// try sends one check-sync and sets the time of the next.
+func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
+	defer r.rouse()
+	_, ladder, err := r.files.Prepare(ctx, id)
+	if err != nil || len(ladder) == 0 {
+		r.log.Error("phone cannot be told to fetch", "device", string(id), "err", err)
+		r.done(j, hourly)
+		return
+	}
+	r.mu.Lock()
+	cs, pause, stale := r.rung(id, j, ladder)
+	r.mu.Unlock()
+	if cs != nil {
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
+		defer cancel()
+		if err := r.phones.CheckSync(ctx, id, *cs); err != nil {
+			r.log.Info("check-sync not answered", "device", string(id), "event", cs.Event, "err", err)
+		}
+	}
+	if stale && r.live.Stale(id, true) {
+		r.live.Publish("device.config_stale", id, "", map[string]any{"version": j.wanted})
+	}
+	r.done(j, pause)
+}
+
+func (r *Resync) done(j *job, pause time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j.busy = false
+	if at := r.now().Add(pause); at.After(j.due) {
+		j.due = at
+	}
+}
+
+// rung chooses the form of the next check-sync: the gentle ones, then one
+// reboot when the device has been quiet and no emergency call holds it, then a
+// gentle one every hour. cs is nil when it has to wait. The caller holds the lock.
+func (r *Resync) rung(id hotdesk.DeviceID, j *job, ladder []hotdesk.CheckSync) (cs *hotdesk.CheckSync, pause time.Duration, stale bool) {
+	if j.tries <= len(pauses) {
+		pause = ladder[0].ApplyWithin
+		if j.tries < len(pauses) {
+			pause = pauses[j.tries]
+		}
+		j.tries++
+		return &ladder[0], pause, false
+	}
+	if !j.rebooted {
+		for i := range ladder {
+			if !ladder[i].Reboot {
+				continue
+			}
+			inCall, free := r.live.InCall(id, "")
+			if inCall || r.now().Sub(free) < quietReboot || r.desk.Held(id) {
+				return nil, quietReboot, false
+			}
+			j.rebooted = true
+			return &ladder[i], ladder[i].ApplyWithin, false
+		}
+	}
+	return &ladder[0], hourly, true
+}
