@@ -1,0 +1,239 @@
+package ivr
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// maxCatchUp is how many packets may leave back to back after a stall. What is
+// older is skipped: it would only fill the phone's jitter buffer.
+const maxCatchUp = 3
+
+// maxReadErrors in a row end the reading of a socket that is beyond repair.
+const maxReadErrors = 100
+
+const comfortNoise = 13 // RFC 3389: never negotiated here, but phones send it
+
+// session is the audio of one call: a socket that sends a frame every 20 ms and
+// listens for keys. Its goroutines live inside serve.
+type session struct {
+	conn, rtcp net.PacketConn
+	keys       *keypad
+	first      chan struct{} // closed when the phone was first heard
+
+	mu      sync.Mutex
+	media   media
+	latch   latch
+	player  player
+	presses presses
+	peer    netip.AddrPort // what peerAddr spells
+	peerUDP *net.UDPAddr   // where frames go, kept so that sending allocates nothing
+	heard   bool
+	foreign int // packets from others than the phone
+
+	// Only the sending goroutine touches what follows.
+	header rtp.Header
+	packet [12 + frameSize]byte
+}
+
+func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
+	return &session{
+		conn: conn, rtcp: rtcp, keys: newKeypad(), first: make(chan struct{}),
+		latch: latch{source: source},
+		// Random starts make the stream hard to forge for someone who cannot
+		// see it (RFC 3550 section 5.1). The sequence starts in the lower half
+		// so that SRTP's roll-over counter is never in doubt.
+		header: rtp.Header{
+			Version: 2, Marker: true, SSRC: rand.Uint32(),
+			SequenceNumber: uint16(rand.N(1 << 15)), Timestamp: rand.Uint32(),
+		},
+	}
+}
+
+// negotiated takes over what a session description settled.
+func (s *session) negotiated(m media) {
+	s.mu.Lock()
+	s.media = m
+	s.latch.expect(m.remote)
+	s.retarget()
+	s.mu.Unlock()
+	s.keys.poke() // the hold state may have changed
+}
+
+func (s *session) retarget() {
+	if to := s.latch.target(); to != s.peer {
+		s.peer, s.peerUDP = to, net.UDPAddrFromAddrPort(to)
+	}
+}
+
+// held tells whether the phone does not listen to us at the moment.
+func (s *session) held() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.media.flows()
+}
+
+func (s *session) play(queue []utterance) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.player.play(queue)
+}
+
+func (s *session) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.player.stop()
+}
+
+// serve sends and receives until ctx ends, and returns when both sockets are quiet.
+func (s *session) serve(ctx context.Context) {
+	// A deadline in the past wakes the blocked readers without closing sockets
+	// that belong to the conversation.
+	defer context.AfterFunc(ctx, func() {
+		past := time.Unix(1, 0)
+		_ = s.conn.SetReadDeadline(past)
+		_ = s.rtcp.SetReadDeadline(past)
+	})()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.send(ctx) })
+	wg.Go(func() { read(s.conn, s.receive) })
+	// RTCP is read and dropped: an open port keeps "port unreachable" from
+	// phones that would hang up on it.
+	wg.Go(func() { read(s.rtcp, func(netip.AddrPort, []byte) {}) })
+	wg.Wait()
+}
+
+// send runs the 20 ms clock against absolute deadlines: a ticker drops ticks when
+// the machine is late, and the stream would fall behind for good.
+func (s *session) send(ctx context.Context) {
+	due := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		for now := time.Now(); !due.After(now); due = due.Add(frameTime) {
+			if behind := int(now.Sub(due)/frameTime) + 1 - maxCatchUp; behind > 0 {
+				s.skip(behind)
+				due = due.Add(time.Duration(behind) * frameTime)
+			}
+			s.tick()
+		}
+		timer.Reset(time.Until(due))
+	}
+}
+
+// skip lets frames pass unsent. The timestamp moves, as the time did; the
+// sequence does not, because nothing was lost.
+func (s *session) skip(frames int) {
+	s.header.Timestamp += uint32(frames) * frameSize
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.media.flows() {
+		return
+	}
+	for range frames {
+		s.player.skip()
+	}
+}
+
+// tick sends one frame, or lets it pass while the call is on hold.
+func (s *session) tick() {
+	s.mu.Lock()
+	flows, to := s.media.flows(), s.peerUDP
+	if flows {
+		s.player.frame(s.packet[12:], s.media.aLaw)
+		s.header.PayloadType = s.media.audio
+	}
+	s.mu.Unlock()
+	if flows {
+		if _, err := s.header.MarshalTo(s.packet[:]); err == nil {
+			// The phone may be gone already; the BYE will tell.
+			_, _ = s.conn.WriteTo(s.packet[:], to)
+		}
+		s.header.SequenceNumber++
+		s.header.Marker = false
+	}
+	s.header.Timestamp += frameSize
+}
+
+// receive takes one packet that came in. Audio is not looked at: only where it
+// comes from, and the keys.
+func (s *session) receive(from netip.AddrPort, b []byte) {
+	if len(b) < 12 || b[0]>>6 != 2 {
+		return
+	}
+	var p rtp.Packet
+	if p.Unmarshal(b) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	event := s.media.isEvent(p.PayloadType)
+	known := event || p.PayloadType == s.media.audio || p.PayloadType == comfortNoise
+	if !s.latch.admit(from, p.SSRC, p.SequenceNumber, known, time.Now()) {
+		s.foreign++
+		return
+	}
+	s.retarget()
+	if !s.heard {
+		s.heard = true
+		close(s.first)
+	}
+	if !event {
+		return
+	}
+	if key, ok := s.presses.packet(p.SSRC, p.SequenceNumber, p.Timestamp, p.Marker, p.Payload); ok {
+		s.keys.press(key, fromRTP)
+	}
+}
+
+// addrPortReader is what *net.UDPConn adds to net.PacketConn: reading without an
+// allocation for every address.
+type addrPortReader interface {
+	ReadFromUDPAddrPort(b []byte) (n int, addr netip.AddrPort, err error)
+}
+
+// read hands every packet to take until the deadline has passed or the socket is
+// closed. Other errors, such as an ICMP answer to a frame of ours, pass.
+func read(conn net.PacketConn, take func(netip.AddrPort, []byte)) {
+	next := func(b []byte) (int, netip.AddrPort, error) {
+		n, addr, err := conn.ReadFrom(b)
+		if err != nil {
+			return 0, netip.AddrPort{}, err
+		}
+		if udp, ok := addr.(*net.UDPAddr); ok {
+			return n, udp.AddrPort(), nil
+		}
+		from, err := netip.ParseAddrPort(addr.String())
+		return n, from, err
+	}
+	if udp, ok := conn.(addrPortReader); ok {
+		next = udp.ReadFromUDPAddrPort
+	}
+	buf := make([]byte, 2048)
+	defer clear(buf) // it held key presses
+	for failed := 0; failed < maxReadErrors; {
+		n, from, err := next(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
+			return
+		case err != nil:
+			failed++
+			continue
+		}
+		failed = 0
+		take(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), buf[:n])
+	}
+}
