@@ -1,0 +1,25 @@
+// Package journal writes down what happened: the audit log and the call records,
+// in files of one month each that any tool can read.
+//
+//	audit-202611.jsonl   who did what; each line holds the hash of the one before
+//	calls-202611.jsonl   call records; the same form without the chain
+//
+// In the flow it stands at the end. A transaction of hotdesk puts its audit row into
+// the store together with what it changed; Serve takes the rows from there in the
+// order of their commits, appends them, makes them durable, and only then deletes
+// them from the store. A row that a crash left in both places is recognised by its
+// operation id, so each is in the file exactly once. Emergency rows are appended
+// directly (AppendNow), so that a dead store loses none. Call records come from sip
+// through a queue that never makes a call wait.
+//
+// The chain shows a changed, removed or inserted line, and a file taken out from
+// between others. It cannot show that the newest lines were cut off, nor that
+// somebody wrote the whole chain anew: for that, copy the last hash to a place of
+// its own from time to time.
+//
+// Months are UTC, and files never go back: when the clock does, the newest file goes
+// on. Retention is deleting the oldest files.
+//
+// It never changes or deletes a line that was written whole, never holds a secret or
+// a PIN (rows have none), and never decides what is worth a row.
+package journal
