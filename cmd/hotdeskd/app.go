@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"hotdeskd/admin"
+	"hotdeskd/hotdesk"
+	"hotdeskd/ivr"
+	"hotdeskd/journal"
+	"hotdeskd/phonetemplates"
+	"hotdeskd/provisioning"
+	"hotdeskd/resync"
+	"hotdeskd/sip"
+	"hotdeskd/sounds"
+	"hotdeskd/store/bolt"
+	"hotdeskd/vault"
+)
+
+// Where things are in the data directory.
+const (
+	databaseFile = "hotdeskd.db"
+	keysDir      = "keys"
+	journalDir   = "journal"
+	locationFile = "locations.json"
+	socketFile   = "hotdeskd.sock"
+)
+
+// app is the whole server, wired and listening but not yet running.
+type app struct {
+	stages  []stage
+	ready   readyFile
+	desk    *hotdesk.Service
+	files   *provisioning.Server
+	closers []func() error
+}
+
+// readyFile tells scripts and tests where everything listens.
+type readyFile struct {
+	Provisioning struct {
+		HTTP string `json:"http"`
+	} `json:"provisioning"`
+	SIP struct {
+		UDP string `json:"udp"`
+	} `json:"sip"`
+	Socket string `json:"socket"`
+}
+
+// newApp wires the server in the order of the flow: one straight line, each
+// step on the shoulders of those before it. It opens files and sockets and
+// starts nothing; Serve does. Now is the clock of every decision.
+func newApp(c config, now func() time.Time, log *slog.Logger) (a *app, err error) {
+	a = &app{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return a, fmt.Errorf("data_dir: %w", err)
+	}
+	in := func(name string) string { return filepath.Join(c.DataDir, name) }
+
+	keys, err := vault.Open(in(keysDir))
+	if err != nil {
+		return a, err
+	}
+	db, err := bolt.Open(in(databaseFile), bolt.Options{CheckCommand: []string{"check-store"}})
+	if err != nil {
+		return a, err
+	}
+	a.closers = append(a.closers, db.Close)
+	live := hotdesk.NewLive(now)
+
+	templates, err := phonetemplates.Load()
+	if err != nil {
+		return a, err
+	}
+	models := hotdeskModels(templates)
+	a.desk, err = hotdesk.New(hotdesk.Options{
+		Store: db, Vault: keys, Live: live, Models: models, Realm: c.SIP.Realm, Now: now, Log: log,
+	})
+	if err != nil {
+		return a, err
+	}
+
+	udp, err := listenUDP("sip.udp", c.SIP.UDP)
+	if err != nil {
+		return a, err
+	}
+	a.closers = append(a.closers, udp.Close)
+	sipHost, err := hostFor(c.SIP.Advertise, udp.LocalAddr())
+	if err != nil {
+		return a, err
+	}
+	web, err := listenTCP("provisioning.http", c.Provisioning.HTTP)
+	if err != nil {
+		return a, err
+	}
+	a.closers = append(a.closers, web.Close)
+	url, err := provisioningURL(c.Provisioning.URL, web)
+	if err != nil {
+		return a, err
+	}
+	a.files, err = provisioning.New(provisioning.Options{
+		Desk: a.desk, Live: live, Templates: templates, URL: url,
+		SIPHost: sipHost, SIPPort: udp.LocalAddr().(*net.UDPAddr).Port, Log: log,
+	})
+	if err != nil {
+		return a, err
+	}
+
+	prompts, err := sounds.Load()
+	if err != nil {
+		return a, err
+	}
+	ports, err := c.RTP.portRange()
+	if err != nil {
+		return a, err
+	}
+	menu, err := ivr.New(a.desk, ivr.Options{Sounds: prompts, Ports: ports, Advertise: advertised(c.RTP.Advertise), Log: log})
+	if err != nil {
+		return a, err
+	}
+	book, err := journal.Open(in(journalDir), journal.Options{Now: now, Log: log})
+	if err != nil {
+		return a, err
+	}
+	a.closers = append(a.closers, book.Close)
+	edge, err := sip.New(sip.Options{
+		Desk: a.desk, Live: live, Attendant: attendant{menu}, Realm: c.SIP.Realm, NonceKey: keys.DeriveKey("nonce"),
+		Record: book.RecordCall, Audit: book.AppendNow, Advertise: sipHost, LocationFile: in(locationFile), Now: now, Log: log,
+	})
+	if err != nil {
+		return a, err
+	}
+	syncer, err := resync.New(a.desk, live, a.files, edge, now, log)
+	if err != nil {
+		return a, err
+	}
+
+	socket, err := filepath.Abs(in(socketFile))
+	if err != nil {
+		return a, err
+	}
+	api, err := admin.New(admin.Options{
+		Desk: a.desk, Live: live, Files: a.files, Journal: history{book, in(journalDir)}, Phones: edge, Ladder: a.files,
+		Models: models, Version: version(), Ready: func() error { return nil }, Log: log,
+		Listeners: map[string]string{"provisioning.http": url, "sip.udp": udp.LocalAddr().String(), "socket": socket},
+	})
+	if err != nil {
+		return a, err
+	}
+	unix, err := listenSocket(socket)
+	if err != nil {
+		return a, err
+	}
+	a.closers = append(a.closers, unix.Close)
+
+	a.ready.Provisioning.HTTP, a.ready.SIP.UDP, a.ready.Socket = url, udp.LocalAddr().String(), socket
+	a.stages = []stage{
+		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
+		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, db) }},
+		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, udp) }},
+		{name: "provisioning", serve: serveHTTP(httpServer(a.files.Handler(), false), web)},
+		{name: "resync", serve: syncer.Serve},
+		{name: "API", serve: serveHTTP(httpServer(api.Handler(), true), unix)},
+	}
+	return a, nil
+}
+
+// Serve runs the server until ctx ends; up is called once everything runs.
+func (a *app) Serve(ctx context.Context, up func(*app) error) error {
+	err := runStages(ctx, a.stages, func() error { return up(a) })
+	return errors.Join(err, a.close())
+}
+
+// close gives back what newApp opened, in reverse. A socket that its stage has
+// closed already is no error.
+func (a *app) close() error {
+	var all error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			all = errors.Join(all, err)
+		}
+	}
+	a.closers = nil
+	return all
+}
+
+// hotdeskModels tells the rules what they need to know of the phone models.
+func hotdeskModels(t *phonetemplates.Set) []hotdesk.Model {
+	var models []hotdesk.Model
+	for _, m := range t.Models() {
+		models = append(models, hotdesk.Model{ID: m.ID, Vendor: m.Vendor, LineKeys: m.LineKeys, AuthNameAOR: m.AuthNameAOR})
+	}
+	return models
+}
+
+func provisioningURL(configured string, l net.Listener) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	host, err := hostFor("", l.Addr())
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return "", fmt.Errorf("provisioning.http: %w", err)
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
+}
+
+// writeReady puts the ready file in place whole.
+func (a *app) writeReady(path string) error {
+	b, err := json.MarshalIndent(a.ready, "", " ")
+	if err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("ready file: %w", err)
+	}
+	return nil
+}
+
+// version is the module's version or, of a build from a checkout, its commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return info.Main.Version
+}
+
+// newLog makes the server's log.
+func newLog(c logConfig, w io.Writer) (*slog.Logger, error) {
+	level, err := c.level()
+	if err != nil {
+		return nil, err
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, options)), nil
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"hotdeskd/ivr"
+)
+
+// config is what the server must know before its store is open; everything else
+// is in the store. Keys of the file are the lower-case names; the environment
+// overrides as HOTDESKD_SIP_UDP does for sip.udp.
+type config struct {
+	// DataDir holds the database, keys, journal and the command socket.
+	DataDir      string             `yaml:"data_dir"`
+	Provisioning provisioningConfig `yaml:"provisioning"`
+	Console      consoleConfig      `yaml:"console"`
+	SIP          sipConfig          `yaml:"sip"`
+	RTP          rtpConfig          `yaml:"rtp"`
+	Store        storeConfig        `yaml:"store"`
+	Log          logConfig          `yaml:"log"`
+}
+
+type provisioningConfig struct {
+	HTTP  string `yaml:"http"`  // listener for phones
+	HTTPS string `yaml:"https"` // not built yet
+	URL   string `yaml:"url"`   // what phones are told; empty: the listener's address
+}
+
+type consoleConfig struct {
+	Listen string `yaml:"listen"` // not built yet
+}
+
+type sipConfig struct {
+	UDP       string `yaml:"udp"`
+	TCP       string `yaml:"tcp"` // not built yet
+	TLS       string `yaml:"tls"` // not built yet
+	Advertise string `yaml:"advertise"`
+	Realm     string `yaml:"realm"`
+}
+
+type rtpConfig struct {
+	Ports     string `yaml:"ports"`
+	Advertise string `yaml:"advertise"`
+}
+
+type storeConfig struct {
+	Kind string `yaml:"kind"`
+}
+
+type logConfig struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"` // text | json
+}
+
+func defaultConfig() config {
+	return config{
+		DataDir:      "./data",
+		Provisioning: provisioningConfig{HTTP: ":8080", HTTPS: ":8443"},
+		Console:      consoleConfig{Listen: "127.0.0.1:8088"},
+		SIP:          sipConfig{UDP: ":5060", TCP: ":5060", TLS: ":5061", Realm: "hotdeskd"},
+		RTP:          rtpConfig{Ports: "20000-20999"},
+		Store:        storeConfig{Kind: "bolt"},
+		Log:          logConfig{Level: "info", Format: "text"},
+	}
+}
+
+// settings lists every key with its place, for the environment.
+func (c *config) settings() map[string]*string {
+	return map[string]*string{
+		"data_dir":          &c.DataDir,
+		"provisioning.http": &c.Provisioning.HTTP, "provisioning.https": &c.Provisioning.HTTPS, "provisioning.url": &c.Provisioning.URL,
+		"console.listen": &c.Console.Listen,
+		"sip.udp":        &c.SIP.UDP, "sip.tcp": &c.SIP.TCP, "sip.tls": &c.SIP.TLS, "sip.advertise": &c.SIP.Advertise, "sip.realm": &c.SIP.Realm,
+		"rtp.ports": &c.RTP.Ports, "rtp.advertise": &c.RTP.Advertise,
+		"store.kind": &c.Store.Kind, "log.level": &c.Log.Level, "log.format": &c.Log.Format,
+	}
+}
+
+// loadConfig reads the file, if there is one, then the environment. An unknown
+// key is an error that names line and key.
+func loadConfig(path string, environ []string) (config, error) {
+	c := defaultConfig()
+	if path != "" {
+		text, err := os.ReadFile(filepath.Clean(path))
+		if err != nil {
+			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
+			return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true))
+		}
+	}
+	byName := map[string]*string{}
+	for key, value := range c.settings() {
+		byName["HOTDESKD_"+strings.ToUpper(strings.NewReplacer(".", "_").Replace(key))] = value
+	}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "HOTDESKD_") {
+			continue
+		}
+		place, ok := byName[name]
+		if !ok {
+			return c, fmt.Errorf("environment variable %s: no such setting", name)
+		}
+		*place = value
+	}
+	return c, c.check()
+}
+
+func (c config) check() error {
+	switch {
+	case c.Store.Kind != "bolt":
+		return fmt.Errorf("store.kind: %q is not built yet; use bolt", c.Store.Kind)
+	case c.Provisioning.HTTP == "":
+		return errors.New("provisioning.http: this version serves phones over HTTP only; give it an address like :8080")
+	case c.SIP.UDP == "":
+		return errors.New("sip.udp: this version speaks SIP over UDP only; give it an address like :5060")
+	case c.SIP.Realm == "" || strings.ContainsAny(c.SIP.Realm, "\"\\\r\n"):
+		return fmt.Errorf("sip.realm: %q cannot be a realm; use a word like hotdeskd", c.SIP.Realm)
+	case c.Log.Format != "text" && c.Log.Format != "json":
+		return fmt.Errorf("log.format: %q must be text or json", c.Log.Format)
+	}
+	if _, err := c.RTP.portRange(); err != nil {
+		return err
+	}
+	_, err := c.Log.level()
+	return err
+}
+
+// notBuilt names the configured listeners that this version does not have.
+func (c config) notBuilt() []string {
+	var off []string
+	for _, l := range []struct{ key, value string }{
+		{"provisioning.https", c.Provisioning.HTTPS}, {"console.listen", c.Console.Listen}, {"sip.tcp", c.SIP.TCP}, {"sip.tls", c.SIP.TLS},
+	} {
+		if l.value != "" {
+			off = append(off, l.key)
+		}
+	}
+	return off
+}
+
+func (r rtpConfig) portRange() (ivr.PortRange, error) {
+	low, high, ok := strings.Cut(r.Ports, "-")
+	first, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+	last, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+	if !ok || err1 != nil || err2 != nil || first < 1024 || last <= first {
+		return ivr.PortRange{}, fmt.Errorf("rtp.ports: %q must be written like 20000-20999", r.Ports)
+	}
+	return ivr.PortRange{First: uint16(first), Last: uint16(last)}, nil
+}
+
+func (l logConfig) level() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return level, fmt.Errorf("log.level: %q must be debug, info, warn or error", l.Level)
+	}
+	return level, nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses of every command.
+const (
+	exitDone    = 0
+	exitRefused = 1 // one line on stderr says what, where and what to do
+	exitUsage   = 2
+)
+
+// errUsage marks errors of the command line itself.
+var errUsage = errors.New("wrong usage")
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run executes one command line. The first SIGINT or SIGTERM ends it orderly,
+// the second one kills.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "hotdeskd:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(os.Stderr, "hotdeskd:", err)
+	return exitRefused
+}
+
+// newRoot is the whole command line.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hotdeskd",
+		Short:         "Shared desks for ordinary SIP desk phones",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.AddCommand(serveCommand(), checkStoreCommand(), versionCommand(), simCommand())
+	root.AddCommand(clientCommands()...)
+	return root
+}
+
+// exactly refuses a wrong number of arguments as wrong usage.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("%w: %s needs %d argument(s): hotdeskd %s", errUsage, cmd.CommandPath(), n, cmd.UseLine())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/spf13/cobra"
+
+	"hotdeskd/store/bolt"
+)
+
+func serveCommand() *cobra.Command {
+	var file, dataDir, ready string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(file, os.Environ())
+			if err != nil {
+				return err
+			}
+			if dataDir != "" {
+				c.DataDir = dataDir
+			}
+			log, err := newLog(c.Log, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			gin.SetMode(gin.ReleaseMode)
+			a, err := newApp(c, time.Now, log)
+			if err != nil {
+				return err
+			}
+			return a.Serve(cmd.Context(), func(a *app) error {
+				welcome(cmd.OutOrStdout(), a, c)
+				if ready == "" {
+					return nil
+				}
+				return a.writeReady(ready)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", "data directory (default ./data)")
+	cmd.Flags().StringVar(&ready, "ready-file", "", "write the listeners' addresses to this file once everything listens")
+	return cmd
+}
+
+// welcome says where everything is and what to do next.
+func welcome(w io.Writer, a *app, c config) {
+	lines := []string{
+		"hotdeskd is running.",
+		"  phones fetch from  " + a.ready.Provisioning.HTTP,
+		"  phones register to " + a.ready.SIP.UDP + " (UDP)",
+		"  audio ports        " + c.RTP.Ports,
+		"  command socket     " + a.ready.Socket,
+	}
+	if off := c.notBuilt(); len(off) > 0 {
+		lines = append(lines, "  does not act yet   "+strings.Join(off, ", "))
+	}
+	for _, note := range a.desk.Notes() {
+		lines = append(lines, "  does not act yet   "+note)
+	}
+	sites := a.desk.Sites()
+	for _, site := range sites {
+		lines = append(lines, fmt.Sprintf("  DHCP option 66 for %s: %s", site.Name, a.files.EnrolmentURL(site.Name)))
+	}
+	if len(sites) == 0 {
+		lines = append(lines, "No site yet. Next: describe your office in a file and run: hotdeskd apply -f office.yaml")
+	}
+	// Nothing can be done when nobody reads the words; the server runs anyway.
+	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n"))
+}
+
+// checkStoreCommand is what the server runs in a child process before it opens
+// the database, because a corrupted one can end a process.
+func checkStoreCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check-store PATH", Hidden: true, Args: exactly(1),
+		Run: func(cmd *cobra.Command, args []string) { os.Exit(bolt.RunCheck(args[0], cmd.ErrOrStderr())) },
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "hotdeskd", version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,5 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func simCommand() *cobra.Command { return group("sim", "Simulated phones") }

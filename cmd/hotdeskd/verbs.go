@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hotdeskd/admin"
+	"hotdeskd/hotdesk"
+)
+
+// listing is a command that prints one list of the API.
+func listing[T any](f *clientFlags, use, short, path string, head []string, cells func(T) []string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		return printList(cmd, f, path, head, cells)
+	}}
+}
+
+func printList[T any](cmd *cobra.Command, f *clientFlags, path string, head []string, cells func(T) []string) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	items, err := admin.List[T](cmd.Context(), c, path)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), items)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, item := range items {
+		fmt.Fprintln(w, strings.Join(cells(item), "\t"))
+	}
+	return w.Flush()
+}
+
+// showing is a command that prints one object of the API.
+func showing(f *clientFlags, use, short, path string) *cobra.Command {
+	return action(f, use, short, 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		item, err := admin.Get[json.RawMessage](ctx, c, path+url.PathEscape(args[0]))
+		if err != nil {
+			return "", err
+		}
+		return asJSON(item)
+	})
+}
+
+func asJSON(v any) (string, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return string(b), err
+}
+
+func printJSON(w io.Writer, v any) error {
+	text, err := asJSON(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, text)
+	return err
+}
+
+// post is an action on one object.
+func post(f *clientFlags, use, short, path, verb string) *cobra.Command {
+	return action(f, use, short, 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		return args[0] + ": done", c.Post(ctx, path+url.PathEscape(args[0])+verb, nil, nil)
+	})
+}
+
+func deviceCommand(f *clientFlags) *cobra.Command {
+	const path = "/devices/"
+	return group("device", "Phones",
+		listing(f, "list", "List devices and pending phones", "/devices",
+			[]string{"ID", "MAC", "MODEL", "SITE", "DESK", "STATE", "USER", "REGISTERED", "CONFIG"},
+			func(d admin.Device) []string {
+				return []string{text(d.ID), d.MAC, d.Model, d.Site, d.Desk, d.State, text(d.User), yes(d.Registered), d.Config.State}
+			}),
+		showing(f, "show ID", "Show a device, by id or MAC", path),
+		addDevice(f), approveDevice(f),
+		post(f, "block ID", "Block a device; its emergency calls pass", path, "/block"),
+		post(f, "unblock ID", "Open a blocked device", path, "/unblock"),
+		post(f, "release ID", "Let a device be claimed anew by a phone that was reset", path, "/release"),
+		post(f, "resync ID", "Ask the phone to fetch its configuration", path, "/resync"),
+		post(f, "reboot ID", "Ask the phone to restart", path, "/reboot"),
+		post(f, "rotate ID", "Give the device a new secret", path, "/rotate"),
+		moveDevice(f),
+		action(f, "remove ID", "Delete a device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			return args[0] + ": removed", c.Delete(ctx, path+url.PathEscape(args[0]))
+		}),
+		action(f, "login ID EXTENSION", "Log a user in without a PIN", 2, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			var s hotdesk.Session
+			err := c.Post(ctx, path+url.PathEscape(args[0])+"/login", map[string]string{"user": args[1]}, &s)
+			return fmt.Sprintf("%s: user %s, session %s", s.Device, s.User, s.ID), err
+		}),
+		logoutDevice(f), configDevice(f),
+	)
+}
+
+func addDevice(f *clientFlags) *cobra.Command {
+	fields := map[string]*string{}
+	c := action(f, "add MAC --model M --site S", "Add an approved device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		body := given(fields)
+		body["mac"] = args[0]
+		var d admin.Device
+		err := c.Post(ctx, "/devices", body, &d)
+		return fmt.Sprintf("%s: added", text(d.ID)), err
+	})
+	deviceFlags(c, fields, "model", "site", "desk", "type", "default-user")
+	return c
+}
+
+func approveDevice(f *clientFlags) *cobra.Command {
+	fields := map[string]*string{}
+	c := action(f, "approve MAC", "Approve a pending phone", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		var d admin.Device
+		err := c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/approve", given(fields), &d)
+		return fmt.Sprintf("%s: approved as %s", d.MAC, text(d.ID)), err
+	})
+	deviceFlags(c, fields, "model", "site", "desk")
+	return c
+}
+
+func moveDevice(f *clientFlags) *cobra.Command {
+	fields := map[string]*string{}
+	c := action(f, "move ID --desk D [--site S]", "Say where a device stands now", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		return args[0] + ": moved", c.Patch(ctx, "/devices/"+url.PathEscape(args[0]), given(fields))
+	})
+	deviceFlags(c, fields, "site", "desk")
+	return c
+}
+
+func deviceFlags(c *cobra.Command, fields map[string]*string, names ...string) {
+	for _, name := range names {
+		fields[strings.ReplaceAll(name, "-", "_")] = c.Flags().String(name, "", name+" of the device")
+	}
+}
+
+// given keeps the fields that were set.
+func given(fields map[string]*string) map[string]string {
+	body := map[string]string{}
+	for name, value := range fields {
+		if *value != "" {
+			body[name] = *value
+		}
+	}
+	return body
+}
+
+func logoutDevice(f *clientFlags) *cobra.Command {
+	var reason string
+	c := action(f, "logout ID", "Log out whoever is at the device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		return args[0] + ": logged out", c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/logout", map[string]string{"reason": reason}, nil)
+	})
+	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	return c
+}
+
+func configDevice(f *clientFlags) *cobra.Command {
+	var secrets bool
+	c := action(f, "config ID", "Print the configuration that the phone gets", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		path := "/devices/" + url.PathEscape(args[0]) + "/config"
+		if secrets {
+			path += "?secrets=true"
+		}
+		cfg, err := admin.Get[admin.ConfigFiles](ctx, c, path)
+		if err != nil || f.json {
+			return firstError(asJSON(cfg))(err)
+		}
+		var b strings.Builder
+		for _, file := range cfg.Files {
+			fmt.Fprintf(&b, "==> %s (version %d)\n%s", file.Name, cfg.Version, file.Content)
+		}
+		return b.String(), nil
+	})
+	c.Flags().BoolVar(&secrets, "secrets", false, "show secrets; written to the audit log")
+	return c
+}
+
+func userCommand(f *clientFlags) *cobra.Command {
+	const path = "/users/"
+	return group("user", "People",
+		listing(f, "list", "List users", "/users", []string{"EXTENSION", "NAME", "ENABLED", "HOT-DESK", "PIN", "DEVICES"}, func(u admin.User) []string {
+			return []string{u.Extension, u.Name, yes(u.Enabled), yes(u.HotDesk), yes(u.PINSet), strings.Join(u.Devices, " ")}
+		}),
+		showing(f, "show EXTENSION", "Show a user", path),
+		addUser(f),
+		action(f, "pin EXTENSION PIN", "Set a user's PIN (PIN may be file:PATH or env:NAME)", 2, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			pin, err := secretArgument(args[1])
+			if err != nil {
+				return "", err
+			}
+			return args[0] + ": PIN set", c.Post(ctx, path+url.PathEscape(args[0])+"/pin", map[string]string{"pin": pin}, nil)
+		}),
+		post(f, "unlock EXTENSION", "Forgive a user's wrong PINs", path, "/unlock"),
+		post(f, "logout EXTENSION", "Log a user out everywhere", path, "/logout"),
+		action(f, "remove EXTENSION", "Delete a user", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			return args[0] + ": removed", c.Delete(ctx, path+url.PathEscape(args[0]))
+		}),
+	)
+}
+
+func addUser(f *clientFlags) *cobra.Command {
+	var name, pin string
+	c := action(f, "add EXTENSION --name N --pin P", "Add a user", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		secret, err := secretArgument(pin)
+		if err != nil {
+			return "", err
+		}
+		body := map[string]string{"extension": args[0], "name": name, "pin": secret}
+		return args[0] + ": added", c.Post(ctx, "/users", body, nil)
+	})
+	c.Flags().StringVar(&name, "name", "", "name")
+	c.Flags().StringVar(&pin, "pin", "", "PIN of 4 to 16 digits, or file:PATH or env:NAME")
+	return c
+}
+
+// secretArgument resolves file: and env:, which keep a PIN off the command line.
+func secretArgument(value string) (string, error) {
+	kind, rest, found := strings.Cut(value, ":")
+	if !found {
+		return value, nil
+	}
+	switch kind {
+	case "file":
+		b, err := os.ReadFile(rest)
+		return strings.TrimSpace(string(b)), err
+	case "env":
+		v, ok := os.LookupEnv(rest)
+		if !ok {
+			return "", fmt.Errorf("environment variable %s is not set", rest)
+		}
+		return v, nil
+	}
+	return value, nil
+}
+
+func sessionCommand(f *clientFlags) *cobra.Command {
+	return group("session", "Who sits where",
+		listing(f, "list", "List sessions, newest first", "/sessions", []string{"ID", "DEVICE", "USER", "SINCE", "BY", "UNTIL"}, func(s hotdesk.Session) []string {
+			return []string{s.ID, string(s.Device), string(s.User), stamp(&s.Since), string(s.By), stamp(s.Until)}
+		}))
+}
+
+func callsCommand(f *clientFlags) *cobra.Command {
+	var user, device string
+	c := &cobra.Command{Use: "calls", Short: "List calls, newest first", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		q := url.Values{}
+		for key, value := range map[string]string{"user": user, "device": device} {
+			if value != "" {
+				q.Set(key, value)
+			}
+		}
+		return printList(cmd, f, "/calls?"+q.Encode(), []string{"ID", "STARTED", "FROM", "DEVICE", "TO", "DEVICE", "KIND", "RESULT", "REASON"}, func(c hotdesk.Call) []string {
+			return []string{c.ID, stamp(&c.Started), string(c.FromUser), string(c.FromDevice), c.To, string(c.ToDevice), string(c.Kind), c.Result, c.Reason}
+		})
+	}}
+	c.Flags().StringVar(&user, "user", "", "only calls of this extension")
+	c.Flags().StringVar(&device, "device", "", "only calls of this device")
+	return c
+}
+
+func auditCommand(f *clientFlags) *cobra.Command {
+	c := listing(f, "audit", "List the audit log, newest first", "/audit", []string{"OPERATION", "TIME", "ACTION", "BY", "DEVICE", "USER", "DETAIL"}, func(r hotdesk.AuditRow) []string {
+		detail, err := json.Marshal(r.Detail)
+		if err != nil || r.Detail == nil {
+			detail = nil
+		}
+		return []string{r.Op, stamp(&r.Time), r.Action, r.By, string(r.Device), string(r.User), string(detail)}
+	})
+	c.AddCommand(action(f, "verify", "Check the chain of the audit log", 0, func(ctx context.Context, c *admin.Client, _ []string) (string, error) {
+		v, err := admin.Get[admin.Verified](ctx, c, "/audit/verify")
+		return fmt.Sprintf("%d rows, the chain is whole", v.Rows), err
+	}))
+	return c
+}
+
+func eventsCommand(f *clientFlags) *cobra.Command {
+	var follow bool
+	c := &cobra.Command{Use: "events --follow", Short: "Print events as they happen", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		if !follow {
+			return fmt.Errorf("%w: events needs --follow; what happened before is in \"hotdeskd audit\" and \"hotdeskd calls\"", errUsage)
+		}
+		c, err := f.client()
+		if err != nil {
+			return err
+		}
+		for ev, err := range c.Events(cmd.Context()) {
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s %s\n", ev.ID, ev.Name, ev.Data); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	c.Flags().BoolVar(&follow, "follow", false, "go on until interrupted")
+	return c
+}
+
+// stamp prints a time as an administrator reads it; "-" for none.
+func stamp(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
