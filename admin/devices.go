@@ -107,8 +107,8 @@ func pending(p hotdesk.Pending) Device {
 	return d
 }
 
-// deviceInput names a device by id or MAC.
-type deviceInput struct {
+// DeviceInput names a device by id or MAC.
+type DeviceInput struct {
 	ID string `path:"id" doc:"HD id or MAC in any spelling"`
 }
 
@@ -120,7 +120,7 @@ func (s *Server) devices() {
 	})
 	route(s, http.MethodGet, "/devices/{id}", "Show a device", 200, s.getDevice)
 	route(s, http.MethodPatch, "/devices/{id}", "Change a device", 200, func(ctx context.Context, in *struct {
-		deviceInput
+		DeviceInput
 		Body devicePatch
 	}) (*body[Device], error) {
 		p, err := s.Desk.FindDevice(in.ID)
@@ -130,7 +130,7 @@ func (s *Server) devices() {
 		if err != nil {
 			return nil, err
 		}
-		return s.getDevice(ctx, &in.deviceInput)
+		return s.getDevice(ctx, &in.DeviceInput)
 	})
 	s.deviceAction(http.MethodDelete, "/devices/{id}", "Delete a device", s.Desk.RemoveDevice)
 	s.deviceAction(http.MethodPost, "/devices/{id}/block", "Block a device; its emergency calls pass", s.Desk.Block)
@@ -139,7 +139,7 @@ func (s *Server) devices() {
 	s.deviceAction(http.MethodPost, "/devices/{id}/resync", "Ask the phone to fetch its configuration", s.resync(false))
 	s.deviceAction(http.MethodPost, "/devices/{id}/reboot", "Ask the phone to restart", s.resync(true))
 	route(s, http.MethodPost, "/devices/{id}/rotate", "Give the device a new secret", 204, func(ctx context.Context, in *struct {
-		deviceInput
+		DeviceInput
 		Now bool `query:"now" doc:"end older secrets at once, not when the phone has proven the new one"`
 	}) (*none, error) {
 		p, err := s.Desk.FindDevice(in.ID)
@@ -174,7 +174,7 @@ func (p devicePatch) spec(mac string) hotdesk.DeviceSpec {
 
 // deviceAction registers an operation on one device that answers nothing.
 func (s *Server) deviceAction(method, path, summary string, do func(context.Context, hotdesk.DeviceID, string) error) {
-	route(s, method, path, summary, 204, func(ctx context.Context, in *deviceInput) (*none, error) {
+	route(s, method, path, summary, 204, func(ctx context.Context, in *DeviceInput) (*none, error) {
 		p, err := s.Desk.FindDevice(in.ID)
 		if err != nil {
 			return nil, err
@@ -203,7 +203,7 @@ func (s *Server) listDevices(_ context.Context, in *struct {
 	return listOf(kept), nil
 }
 
-func (s *Server) getDevice(_ context.Context, in *deviceInput) (*body[Device], error) {
+func (s *Server) getDevice(_ context.Context, in *DeviceInput) (*body[Device], error) {
 	p, err := s.Desk.FindDevice(in.ID)
 	if err == nil {
 		return &body[Device]{s.device(p)}, nil
@@ -224,7 +224,7 @@ func (s *Server) shown(p hotdesk.Phone, err error) (*body[Device], error) {
 }
 
 func (s *Server) approve(ctx context.Context, in *struct {
-	deviceInput
+	DeviceInput
 	Body *devicePatch
 }) (*body[Device], error) {
 	mac, err := hotdesk.ParseMAC(in.ID)
@@ -240,7 +240,7 @@ func (s *Server) approve(ctx context.Context, in *struct {
 }
 
 func (s *Server) login(ctx context.Context, in *struct {
-	deviceInput
+	DeviceInput
 	Body struct {
 		User string `json:"user"`
 	}
@@ -262,7 +262,7 @@ func (s *Server) login(ctx context.Context, in *struct {
 }
 
 func (s *Server) logout(ctx context.Context, in *struct {
-	deviceInput
+	DeviceInput
 	Body *struct {
 		Reason string `json:"reason,omitempty"`
 	}
@@ -314,7 +314,7 @@ type ConfigFiles struct {
 }
 
 func (s *Server) config(ctx context.Context, in *struct {
-	deviceInput
+	DeviceInput
 	Secrets bool `query:"secrets" doc:"show secrets; written to the audit log"`
 }) (*body[ConfigFiles], error) {
 	p, err := s.Desk.FindDevice(in.ID)

@@ -29,7 +29,8 @@ type Status struct {
 	Problems  []string          `json:"problems"`
 }
 
-type nameInput struct {
+// NameInput names a site or PBX.
+type NameInput struct {
 	Name string `path:"name"`
 }
 
@@ -49,11 +50,11 @@ func (s *Server) places() {
 		}
 		return listOf(all), nil
 	})
-	route(s, http.MethodGet, "/sites/{name}", "Show a site", 200, func(_ context.Context, in *nameInput) (*body[Site], error) {
+	route(s, http.MethodGet, "/sites/{name}", "Show a site", 200, func(_ context.Context, in *NameInput) (*body[Site], error) {
 		return s.oneSite(in.Name)
 	})
 	route(s, http.MethodPut, "/sites/{name}", "Add or change a site", 200, func(ctx context.Context, in *struct {
-		nameInput
+		NameInput
 		Body hotdesk.SiteSpec
 	}) (*body[Site], error) {
 		in.Body.Name = in.Name
@@ -70,7 +71,7 @@ func (s *Server) places() {
 		return listOf(all), nil
 	})
 	route(s, http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
-		nameInput
+		NameInput
 		Body hotdesk.PBXSpec
 	}) (*body[hotdesk.PBXSpec], error) {
 		in.Body.Name = in.Name

@@ -39,11 +39,12 @@ func (s *Server) user(v hotdesk.UserView) User {
 	return u
 }
 
-type userInput struct {
+// UserInput names a user.
+type UserInput struct {
 	Extension string `path:"extension"`
 }
 
-func (in userInput) ext() hotdesk.Extension { return hotdesk.Extension(in.Extension) }
+func (in UserInput) ext() hotdesk.Extension { return hotdesk.Extension(in.Extension) }
 
 // userPatch is a change of a user.
 type userPatch struct {
@@ -82,33 +83,33 @@ func (s *Server) users() {
 		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))
 		return s.shownUser(v, err)
 	})
-	route(s, http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *userInput) (*body[User], error) {
+	route(s, http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *UserInput) (*body[User], error) {
 		v, err := s.Desk.User(in.ext())
 		return s.shownUser(v, err)
 	})
 	route(s, http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
-		userInput
+		UserInput
 		Body userPatch
 	}) (*body[User], error) {
 		v, err := s.Desk.UpdateUser(ctx, in.ext(), in.Body.spec(in.Extension), by(ctx))
 		return s.shownUser(v, err)
 	})
-	route(s, http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *userInput) (*none, error) {
+	route(s, http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.RemoveUser(ctx, in.ext(), by(ctx))
 	})
 	route(s, http.MethodPost, "/users/{extension}/pin", "Set a user's PIN", 204, func(ctx context.Context, in *struct {
-		userInput
+		UserInput
 		Body struct {
 			PIN string `json:"pin"`
 		}
 	}) (*none, error) {
 		return &none{}, s.Desk.SetPIN(ctx, in.ext(), hotdesk.Secret(in.Body.PIN), by(ctx))
 	})
-	route(s, http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *userInput) (*none, error) {
+	route(s, http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.Unlock(ctx, in.ext(), by(ctx))
 	})
 	route(s, http.MethodPost, "/users/{extension}/logout", "Log a user out everywhere", 204, func(ctx context.Context, in *struct {
-		userInput
+		UserInput
 		Body *struct {
 			Reason string `json:"reason,omitempty"`
 		}

@@ -287,8 +287,12 @@ func (s *Service) update(ctx context.Context, fn func(Txn) error) error {
 
 // row begins the audit row of one operation.
 func (s *Service) row(action, by string) AuditRow {
-	return AuditRow{Op: uuid.NewString(), Time: s.now().UTC(), Action: action, By: by}
+	return AuditRow{Op: newOp(), Time: s.now().UTC(), Action: action, By: by}
 }
 
 // audit puts the row into the transaction it describes.
 func audit(tx Txn, row AuditRow) error { return put(tx, auditKey(row.Op), row) }
+
+// newOp makes an operation id. Ids of one process sort in the order they were
+// made, so that rows of one commit are written in that order too.
+func newOp() string { return uuid.Must(uuid.NewV7()).String() }

@@ -1,3 +1,5 @@
+// Everything in this file runs in testing/synctest bubbles: its time is not real.
+
 package ivr
 
 import (

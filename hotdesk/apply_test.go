@@ -1,0 +1,123 @@
+package hotdesk_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"hotdeskd/hotdesk"
+)
+
+// Applying the same file again, or what was exported, changes nothing.
+func TestApplyIsIdempotent(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	file := d.Export()
+	if res := d.apply(file); len(res.Changes) != 0 {
+		t.Errorf("the export changes %q", res.Changes)
+	}
+	again := d.apply(hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", PIN: ptr("4071")}}})
+	if len(again.Changes) != 0 {
+		t.Errorf("the same PIN changes %q", again.Changes)
+	}
+	secret := hotdesk.Desired{PBX: []hotdesk.PBXSpec{{Name: "main", Account: &hotdesk.AccountSpec{AuthUser: ptr("u"), Secret: ptr("s3cret")}}}}
+	if res := d.apply(secret); len(res.Changes) != 1 {
+		t.Errorf("a new secret changes %q", res.Changes)
+	}
+	if res := d.apply(secret); len(res.Changes) != 0 {
+		t.Errorf("the same secret changes %q", res.Changes)
+	}
+	if res := d.apply(d.Export()); len(res.Changes) != 0 {
+		t.Errorf("the export with a sealed secret changes %q", res.Changes)
+	}
+}
+
+// Nothing is written when anything in the file is wrong, and the error says what
+// and where.
+func TestApplyRefuses(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	good := hotdesk.UserSpec{Extension: "150", PIN: ptr("4071")}
+	for name, c := range map[string]struct {
+		file hotdesk.Desired
+		want error
+		says string
+	}{
+		"weak PIN":                   {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151", PIN: ptr("1234")}}}, hotdesk.ErrWeakPIN, "user 151"},
+		"no PIN":                     {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151"}}}, hotdesk.ErrWeakPIN, "user 151"},
+		"unknown model":              {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("nokia-3310"), Site: ptr("roma")}}}, hotdesk.ErrUnknownModel, "nokia-3310"},
+		"unknown site":               {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("yealink-t46u"), Site: ptr("oslo")}}}, hotdesk.ErrInvalid, "oslo"},
+		"shadows emergency":          {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "112", PIN: ptr("4071")}}}, hotdesk.ErrShadowsEmergency, "112"},
+		"shadows with the prefix":    {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "0113", PIN: ptr("4071")}}}, hotdesk.ErrShadowsEmergency, "0113"},
+		"sub-code as extension":      {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "5", PIN: ptr("4071")}}}, hotdesk.ErrCodeConflict, "user 5"},
+		"two codes the same":         {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Settings: &hotdesk.SettingsSpec{Codes: &hotdesk.CodesSpec{Logout: ptr("*77*6*")}}}, hotdesk.ErrCodeConflict, "*77*6*"},
+		"line break in a name":       {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151", PIN: ptr("4071"), Name: ptr("a\r\nb")}}}, hotdesk.ErrInvalid, "user 151"},
+		"require_https":              {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Sites: []hotdesk.SiteSpec{{Name: "roma", RequireHTTPS: ptr(true)}}}, hotdesk.ErrInvalid, "require_https"},
+		"srtp":                       {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Sites: []hotdesk.SiteSpec{{Name: "roma", Phones: &hotdesk.PhonesSpec{SRTP: ptr("required")}}}}, hotdesk.ErrInvalid, "srtp"},
+		"tls":                        {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Sites: []hotdesk.SiteSpec{{Name: "roma", Phones: &hotdesk.PhonesSpec{Transport: ptr("tls")}}}}, hotdesk.ErrInvalid, "transport"},
+		"emergency route to nowhere": {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Sites: []hotdesk.SiteSpec{{Name: "roma", Emergency: &hotdesk.EmergencySpec{Routes: []hotdesk.EmergencyRoute{{PBX: "gone"}}}}}}, hotdesk.ErrInvalid, "gone"},
+	} {
+		_, err := d.Apply(context.Background(), c.file, hotdesk.ApplyOptions{})
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: error %v, want %v that says %q", name, err, c.want, c.says)
+		}
+		if _, err := d.User("150"); err == nil {
+			t.Fatalf("%s: the good part of the file was written", name)
+		}
+	}
+}
+
+// A dry run says what would change and whose session would end, and writes nothing.
+func TestApplyDryRun(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	if _, err := d.login("HD0001", "100", "4071"); err != nil {
+		t.Fatal(err)
+	}
+	file := hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", Enabled: ptr(false)}}}
+	res, err := d.Apply(context.Background(), file, hotdesk.ApplyOptions{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(res.Ends, []string{"HD0001 user 100"}) || !slices.Equal(res.Changes, []string{"user 100: changed"}) {
+		t.Errorf("dry run: %+v", res)
+	}
+	if d.who("HD0001") != "100" {
+		t.Fatal("the dry run ended a session")
+	}
+	d.apply(file)
+	if d.who("HD0001") != "" {
+		t.Error("disabling the user did not end the session")
+	}
+}
+
+// --prune deletes what the file does not name, but never with a session.
+func TestApplyPrune(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	if _, err := d.login("HD0002", "101", "4071"); err != nil {
+		t.Fatal(err)
+	}
+	file := d.Export()
+	file.Users = file.Users[:1]     // only 100
+	file.Devices = file.Devices[:1] // only HD0001
+	_, err := d.Apply(context.Background(), file, hotdesk.ApplyOptions{Prune: true})
+	if !errors.Is(err, hotdesk.ErrInUse) {
+		t.Fatalf("prune with a session: %v", err)
+	}
+	if err := d.logout("HD0002"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Apply(context.Background(), file, hotdesk.ApplyOptions{Prune: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Users()) != 1 || len(d.Phones()) != 1 {
+		t.Errorf("%d users and %d devices are left, want one each", len(d.Users()), len(d.Phones()))
+	}
+	p, err := d.AddDevice(context.Background(), hotdesk.DeviceSpec{MAC: mac(1).String(), Model: ptr("yealink-t46u"), Site: ptr("roma")}, "test")
+	if err != nil || p.Device.ID != "HD0005" {
+		t.Errorf("the next device is %s, %v; numbers are never used again", p.Device.ID, err)
+	}
+}
