@@ -58,7 +58,7 @@ type handler struct {
 // library reports every unreadable packet as an error; to an administrator it
 // is background noise, so it is written at debug level.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	if !h.Handler.Enabled(ctx, slog.LevelDebug) || !h.budget.take(r.Time) {
+	if r.Level < slog.LevelWarn || !h.Handler.Enabled(ctx, slog.LevelDebug) || !h.budget.take(r.Time) {
 		return nil
 	}
 	kept := slog.NewRecord(r.Time, slog.LevelDebug, "sip library: "+r.Message, r.PC)
@@ -70,6 +70,11 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		return true
 	})
 	return h.Handler.Handle(ctx, kept)
+}
+
+// Enabled lets warnings and errors come as far as Handle.
+func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, slog.LevelDebug)
 }
 
 func (h *handler) WithAttrs([]slog.Attr) slog.Handler { return h }
