@@ -273,6 +273,13 @@ func (r *Resync) send(ctx context.Context) (next time.Time) {
 // try sends one check-sync and sets the time of the next.
 func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	defer r.rouse()
+	// The state may be ahead of the events: a phone that has just shown its new
+	// secret must not be asked again.
+	if p, err := r.desk.Phone(id); err != nil || p.Current() {
+		r.done(j, lookAgain)
+		r.look(ctx, id, j.bulk)
+		return
+	}
 	_, ladder, err := r.files.Prepare(ctx, id)
 	if err != nil || len(ladder) == 0 {
 		r.log.Error("phone cannot be told to fetch", "device", string(id), "err", err)

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"hotdeskd/admin"
+	"hotdeskd/hotdesk"
+	"hotdeskd/internal/simphone"
+)
+
+// phone runs a simulated phone until the test ends.
+func (s *server) phone(n int, change func(*simphone.Config)) *simphone.Phone {
+	s.t.Helper()
+	c := simphone.Config{
+		Provision: s.enrolment(), MAC: phoneMAC(n), Model: "yealink-t46u",
+		KeyTime: 60 * time.Millisecond, KeyGap: 40 * time.Millisecond, HoldPoll: 50 * time.Millisecond, Retry: 200 * time.Millisecond,
+	}
+	if change != nil {
+		change(&c)
+	}
+	p, err := simphone.New(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Errorf("phone %d: %v", n, err)
+		}
+	})
+	return p
+}
+
+// must fails the test when a step of the story does not happen.
+func (s *server) must(what string, err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// dial is a call that must be answered.
+func (s *server) dial(p *simphone.Phone, number string) *simphone.Call {
+	s.t.Helper()
+	c, err := p.Dial(s.context(), number)
+	s.must("dial "+number, err)
+	return c
+}
+
+// ended waits for the end of a call.
+func (s *server) ended(c *simphone.Call) simphone.Ended {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	end, err := c.Wait(ctx)
+	s.must("end of the call", err)
+	return end
+}
+
+// login dials the code and types the PIN, and hangs up once it is committed.
+func (s *server) login(p *simphone.Phone, id, user, pin string) {
+	s.t.Helper()
+	c := s.dial(p, "*77*"+user+"*")
+	s.must("press", c.Press(s.context(), pin+"#"))
+	s.awaitDevice(id, "in use by "+user, inUseBy(user))
+	s.must("hang up", c.HangUp(s.context()))
+}
+
+// The main job: a phone boots, somebody sits down, calls are theirs, they leave.
+func TestMainJob(t *testing.T) {
+	t.Parallel()
+	peer := startTrunk(t)
+	s := startServer(t)
+	s.apply(office(peer.addr))
+	before := s.device("HD0001")
+	if before.State != "idle" || before.Config.State != "never" {
+		t.Fatalf("before the boot: %+v", before)
+	}
+
+	// Boot: the phone shows HD0001 and is registered.
+	p := s.phone(0, nil)
+	s.must("idle screen", p.WaitLabel(s.context(), "HD0001"))
+	s.must("registration", p.Registered(s.context()))
+	d := s.awaitDevice("HD0001", "current", current)
+	if !d.Registered || d.Generation.Proven != 1 {
+		t.Errorf("after the boot: %+v", d)
+	}
+	if keys := p.State().Keys; len(keys) == 0 || keys[0].Value != "*77*" || keys[0].Label != "Login" {
+		t.Errorf("first line key when idle: %+v", keys)
+	}
+
+	// An outside call is refused in words.
+	c := s.dial(p, "0039061234567")
+	s.must("spoken refusal", c.WaitHeard(s.context(), 20))
+	if end := s.ended(c); end.By != "them" {
+		t.Error("the refusal was ended by the phone, not by the server")
+	}
+
+	// 112 goes out with the desk's number.
+	c = s.dial(p, "112")
+	if from := peer.last("INVITE").From().Address.User; from != "+390612345600" {
+		t.Errorf("the emergency call shows %q", from)
+	}
+	s.must("hang up", c.HangUp(s.context()))
+
+	// Login: from the commit on, the device is the user's.
+	s.login(p, "HD0001", "100", "4071")
+	s.must("new screen", p.WaitLabel(s.context(), "100 User 100"))
+	s.must("registration with the new secret", p.Registered(s.context()))
+	d = s.awaitDevice("HD0001", "current", current)
+	if d.Generation != (admin.Generation{Proven: 2, Current: 2}) || d.Config.Fetched != d.Config.Wanted {
+		t.Errorf("after the login: %+v %+v", d.Generation, d.Config)
+	}
+	if st := p.State(); st.User != "100" || st.AuthUser != "HD0001" || st.Keys[0].Value != "*77*5*" {
+		t.Errorf("the phone's account after the login: %+v", st)
+	}
+
+	// A call 100 -> 101, answered, that shows 100.
+	other := s.phone(1, func(c *simphone.Config) { c.AutoAnswer = true; c.Speak = true })
+	s.must("registration", other.Registered(s.context()))
+	s.must("login by API", s.api.Post(s.context(), "/devices/HD0002/login", map[string]string{"user": "101"}, nil))
+	s.must("screen", other.WaitLabel(s.context(), "101 User 101"))
+	s.awaitDevice("HD0002", "current", current)
+	c = s.dial(p, "101")
+	s.must("hear the other side", c.WaitHeard(s.context(), 10))
+	s.must("hang up", c.HangUp(s.context()))
+
+	// Logout by the first line key.
+	c, err := p.DialKey(s.context(), 1)
+	s.must("line key", err)
+	s.awaitDevice("HD0001", "idle", idle)
+	s.must("hang up", c.HangUp(s.context()))
+	s.must("idle screen", p.WaitLabel(s.context(), "HD0001"))
+	s.awaitDevice("HD0001", "current", current)
+
+	s.storyIsTold(5)
+}
+
+// storyIsTold checks that calls, sessions and audit say exactly what happened.
+func (s *server) storyIsTold(calls int) {
+	s.t.Helper()
+	var got []string
+	for _, c := range s.awaitCalls(calls) {
+		got = append(got, fmt.Sprintf("%s %s %s %s", c.Kind, c.To, c.Result, c.Reason))
+	}
+	want := []string{
+		"external 0039061234567 refused idle", "emergency 112 answered ", "hot-desk *77*100* answered ",
+		"internal 101 answered ", "hot-desk *77*5* answered ",
+	}
+	if !slices.Equal(got, want) {
+		s.t.Errorf("calls %q, want %q", got, want)
+	}
+	var sessions []hotdesk.Session
+	s.await("sessions", func() bool {
+		var err error
+		sessions, err = admin.List[hotdesk.Session](s.context(), s.api, "/sessions")
+		s.must("sessions", err)
+		return len(sessions) == 2 && sessions[1].Until != nil
+	})
+	if sessions[0].User != "101" || sessions[0].Until != nil || sessions[1].User != "100" || sessions[1].By != hotdesk.ByIVR {
+		s.t.Errorf("sessions: %+v", sessions)
+	}
+	rows, err := admin.List[hotdesk.AuditRow](s.context(), s.api, "/audit")
+	s.must("audit", err)
+	counted := map[string]int{}
+	for _, row := range rows {
+		counted[row.Action]++
+	}
+	for action, n := range map[string]int{"session.started": 2, "session.ended": 1, "device.claimed": 2, "emergency.called": 1, "device.added": 4} {
+		if counted[action] != n {
+			s.t.Errorf("audit has %d rows of %s, want %d", counted[action], action, n)
+		}
+	}
+	if v, err := admin.Get[admin.Verified](s.context(), s.api, "/audit/verify"); err != nil || v.Rows != len(rows) {
+		s.t.Errorf("audit verify: %+v, %v; the log has %d rows", v, err, len(rows))
+	}
+}
+
+// A phone that nobody knows waits until it is approved, then boots by itself.
+func TestPendingPhoneIsApproved(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9"))
+	p := s.phone(9, nil)
+	s.must("holding screen", p.WaitLabel(s.context(), "Waiting for approval"))
+	d := s.awaitDevice(phoneMAC(9), "pending", func(d admin.Device) bool { return d.State == "pending" })
+	if d.ID != nil || d.Model != "yealink-t46u" || d.Site != "roma" {
+		t.Errorf("pending phone: %+v", d)
+	}
+	s.must("approve", s.api.Post(s.context(), "/devices/"+phoneMAC(9)+"/approve", map[string]string{"desk": "3-1"}, &d))
+	if d.ID == nil || *d.ID != "HD0005" {
+		t.Fatalf("approved as %+v", d)
+	}
+	s.must("idle screen", p.WaitLabel(s.context(), "HD0005"))
+	s.awaitDevice("HD0005", "current", current)
+}
+
+// After a restart of the server a phone that registered over UDP before gets its
+// check-sync: a login by the API is fetched without a new registration in between.
+func TestRestartReachesOldRegistration(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9"))
+	p := s.phone(0, nil)
+	s.must("registration", p.Registered(s.context()))
+	s.awaitDevice("HD0001", "current", current)
+	// The provisioning port must stay as well: the phone knows its URL.
+	s.config.Provisioning.HTTP = s.app.ready.Provisioning.HTTP[len("http://"):]
+	s = s.restart()
+	d := s.awaitDevice("HD0001", "registered", registered)
+	if d.State != "idle" {
+		t.Fatalf("after the restart: %+v", d)
+	}
+	s.must("login by API", s.api.Post(s.context(), "/devices/HD0001/login", map[string]string{"user": "100"}, nil))
+	s.must("new screen", p.WaitLabel(s.context(), "100 User 100"))
+	s.awaitDevice("HD0001", "current", current)
+}
+
+// What a phone hears for a wrong PIN, an unknown extension and a disabled user is
+// the same, and the third wrong PIN ends the call within 6 seconds.
+func TestWrongPIN(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9") + "settings: {refusal: speak}\n")
+	s.apply("users:\n  - {extension: \"103\", enabled: false}\n")
+	p := s.phone(0, nil)
+	s.must("registration", p.Registered(s.context()))
+	c := s.dial(p, "*77*100*")
+	for range 3 {
+		s.must("press", c.Press(s.context(), "9999#"))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if _, err := c.Wait(ctx); err != nil {
+		t.Fatalf("the call went on after three wrong PINs: %v", err)
+	}
+	if d := s.device("HD0001"); d.State != "idle" {
+		t.Errorf("after three wrong PINs: %+v", d)
+	}
+	var refused *simphone.Refused
+	if _, err := p.Dial(s.context(), "*77*"); errors.As(err, &refused) {
+		t.Errorf("the next login call: %v", err)
+	}
+}

@@ -1,0 +1,171 @@
+package simphone
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Values of Config.UnregisterOld.
+const (
+	// First un-REGISTERs the old identity before the new one is registered.
+	First = "first"
+	// Last un-REGISTERs the old identity after the new one is registered.
+	Last = "last"
+)
+
+// Config describes one phone and how it behaves. Provision, MAC and Model are
+// required.
+type Config struct {
+	// Provision is the URL that the phone was told, by DHCP option 66 or by hand.
+	Provision string
+	// MAC is its hardware address, in any spelling.
+	MAC string
+	// Model is its model id, such as "yealink-t46u".
+	Model string
+	// Transport of SIP: "udp", or empty for what the served file says.
+	Transport string
+	// Local is the IP address that SIP and RTP are bound to; 127.0.0.1 by default.
+	Local string
+	// Step is told what the phone does, in order and never twice at a time. It
+	// must not call methods of the phone that wait.
+	Step func(Step)
+
+	// ChallengeNotify answers a check-sync with 401 first and takes only
+	// credentials made with the phone's own SIP password.
+	ChallengeNotify bool
+	// NeverRefetch answers a check-sync with 200 and does not fetch.
+	NeverRefetch bool
+	// UnregisterOld says when the old identity is taken back after a change:
+	// First, Last, or never when empty.
+	UnregisterOld string
+	// UnregisterOnExit hangs up and un-REGISTERs when Run ends; otherwise the
+	// phone goes silent, as if its cable were pulled.
+	UnregisterOnExit bool
+	// AlwaysOption66 makes Provision win at every boot, whatever the file says,
+	// as on phones that cannot turn the DHCP option off.
+	AlwaysOption66 bool
+
+	// AutoAnswer takes every call after RingFor.
+	AutoAnswer bool
+	// RejectWith refuses every call with this status, such as 486, after RingFor.
+	// With neither the phone rings until Answer or Reject.
+	RejectWith int
+	// RingFor is how long it rings before AutoAnswer or RejectWith.
+	RingFor time.Duration
+	// Speak sends a tone in place of silence, so that the other side hears it.
+	Speak bool
+
+	// HoldPoll is how often a phone without an account asks again; 1 s by default.
+	HoldPoll time.Duration
+	// Retry is the pause after a failed boot or registration; 5 s by default.
+	Retry time.Duration
+	// KeyTime is how long a key is held down; 100 ms by default, in steps of 20 ms.
+	KeyTime time.Duration
+	// KeyGap is the pause after a key; 60 ms by default, in steps of 20 ms.
+	KeyGap time.Duration
+
+	// HTTP carries the provisioning requests; plain net/http by default.
+	HTTP http.RoundTripper
+	// ListenPacket opens the phone's sockets; net.ListenUDP by default.
+	ListenPacket func(netip.AddrPort) (net.PacketConn, error)
+}
+
+// Step is one thing that the phone did. Detail holds no secret.
+type Step struct {
+	Time   time.Time
+	Since  time.Duration // since Run began
+	Name   string
+	Detail map[string]string
+}
+
+var (
+	// ErrConfig: the Config describes no phone that can be simulated.
+	ErrConfig = errors.New("simulated phone")
+	// ErrNoAccount: no file has given the phone an account yet.
+	ErrNoAccount = errors.New("the phone has no account")
+	// ErrStopped: Run has ended, or was never called.
+	ErrStopped = errors.New("the phone is switched off")
+	// ErrOver: the call has ended.
+	ErrOver = errors.New("the call is over")
+	// ErrNotRinging: the call has been answered or refused already.
+	ErrNotRinging = errors.New("the call does not ring here")
+	// ErrKeys: the keys cannot be sent.
+	ErrKeys = errors.New("keys cannot be pressed")
+	// ErrProvision: the phone could not load its configuration.
+	ErrProvision = errors.New("no configuration")
+	// ErrMedia: the two sides have no codec or no address in common.
+	ErrMedia = errors.New("no common media")
+)
+
+// Refused is a final response other than 2xx.
+type Refused struct {
+	Status int
+	Reason string
+}
+
+func (r *Refused) Error() string { return fmt.Sprintf("refused: %d %s", r.Status, r.Reason) }
+
+// withDefaults checks the config and fills in what was left out.
+func (c Config) withDefaults() (Config, error) {
+	u, err := url.Parse(c.Provision)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return c, fmt.Errorf("%w: the provisioning URL must be http://… or https://…", ErrConfig)
+	}
+	if !strings.HasSuffix(c.Provision, "/") {
+		c.Provision += "/"
+	}
+	if c.MAC, err = plainMAC(c.MAC); err != nil {
+		return c, err
+	}
+	if c.Transport != "" && c.Transport != "udp" {
+		return c, fmt.Errorf("%w: transport %q is not simulated, only udp", ErrConfig, c.Transport)
+	}
+	if c.UnregisterOld != "" && c.UnregisterOld != First && c.UnregisterOld != Last {
+		return c, fmt.Errorf("%w: the old identity is un-registered %q or %q, not %q", ErrConfig, First, Last, c.UnregisterOld)
+	}
+	if c.RejectWith != 0 && (c.RejectWith < 300 || c.RejectWith > 699) {
+		return c, fmt.Errorf("%w: a call cannot be refused with %d", ErrConfig, c.RejectWith)
+	}
+	if c.Local == "" {
+		c.Local = "127.0.0.1"
+	}
+	if addr, err := netip.ParseAddr(c.Local); err != nil || addr.IsUnspecified() {
+		return c, fmt.Errorf("%w: the local address must be one IP address, not %q", ErrConfig, c.Local)
+	}
+	if c.Step == nil {
+		c.Step = func(Step) {}
+	}
+	if c.ListenPacket == nil {
+		c.ListenPacket = listenUDP
+	}
+	orDefault(&c.HoldPoll, time.Second)
+	orDefault(&c.Retry, 5*time.Second)
+	orDefault(&c.KeyTime, 100*time.Millisecond)
+	orDefault(&c.KeyGap, 60*time.Millisecond)
+	return c, nil
+}
+
+func orDefault(d *time.Duration, value time.Duration) {
+	if *d <= 0 {
+		*d = value
+	}
+}
+
+func listenUDP(at netip.AddrPort) (net.PacketConn, error) {
+	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+}
+
+// plainMAC writes a hardware address as 12 lower-case hex digits.
+func plainMAC(text string) (string, error) {
+	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(text))
+	if len(mac) != 12 || strings.Trim(mac, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("%w: %q is no MAC address", ErrConfig, text)
+	}
+	return mac, nil
+}

@@ -1,0 +1,14 @@
+// Package simphone is a desk phone in software. It boots from a provisioning
+// URL with its vendor's file names and User-Agent, reads the vendor's format,
+// registers, dials, presses keys, hears, rings, and obeys check-sync.
+//
+// It stands where the phones stand: outside. The demo, the end-to-end tests and
+// the load tests use it against a whole server, so it speaks real HTTP, SIP and
+// RTP only, and what a parameter of a file means it knows by itself: nothing
+// here is shared with the templates that wrote the file but the file's grammar.
+// Like hardware it keeps every parameter it was ever given until a file says
+// otherwise, so that a setting which a file forgets to blank shows.
+//
+// It is not hardened as the server is, it never logs, and no password and no
+// pressed digit leaves it in a Step.
+package simphone

@@ -1,0 +1,265 @@
+package simphone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Phone is one simulated desk phone. Its methods may be called from any
+// goroutine.
+type Phone struct {
+	cfg      Config
+	dialect  dialect
+	model    model
+	teller   teller
+	started  atomic.Bool
+	done     chan struct{} // closed when Run has returned
+	wake     chan struct{} // the main loop has something to look at
+	incoming chan *Call
+	nonces   nonces
+
+	mu         sync.Mutex
+	changed    chan struct{} // closed, and made anew, at every change of what follows
+	agent      *agent
+	loaded     loaded
+	profile    profile
+	line       *line // nil without an account
+	registered bool
+	calls      map[callKey]*Call
+	asked      *checkSync // not obeyed yet
+}
+
+// New builds a phone; it does nothing until Run.
+func New(cfg Config) (*Phone, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	d, m, ok := findModel(cfg.Model)
+	if !ok {
+		return nil, fmt.Errorf("%w: model %q is not simulated", ErrConfig, cfg.Model)
+	}
+	return &Phone{
+		cfg: cfg, dialect: d, model: m, teller: teller{out: cfg.Step},
+		done: make(chan struct{}), wake: make(chan struct{}, 1), incoming: make(chan *Call, 16),
+		changed: make(chan struct{}), loaded: loaded{settings: settings{}}, calls: map[callKey]*Call{},
+	}, nil
+}
+
+// Run switches the phone on: it boots, registers and stays registered, and obeys
+// check-syncs, until ctx ends. It may be called once. Steps tell what goes wrong
+// with the server; the error is about the phone itself.
+func (p *Phone) Run(ctx context.Context) error {
+	if p.started.Swap(true) {
+		return errors.New("a simulated phone runs once")
+	}
+	defer close(p.done)
+	p.teller.begin()
+	a, err := openAgent(p.cfg, p.model.fill(p.dialect.userAgent, p.cfg.MAC), p.receive, p.trouble)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	p.change(func() { p.agent = a })
+	files := newLoader(p.cfg, p.dialect, p.model, p.teller.tell)
+	defer files.close()
+	for p.power(ctx, files) {
+		p.step("rebooting")
+		files.forget()
+		p.change(func() { p.line, p.registered, p.profile, p.loaded.digest = nil, false, profile{}, "" })
+	}
+	p.leave(ctx)
+	return nil
+}
+
+// trouble tells what went wrong.
+func (p *Phone) trouble(err error) { p.step("error", "error", err.Error()) }
+
+// power is the time from one boot to the next, which it asks for by returning
+// true, or to the end of ctx.
+func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
+	fetch, refresh := time.NewTimer(0), time.NewTimer(0)
+	refresh.Stop()
+	defer fetch.Stop()
+	defer refresh.Stop()
+	booting := true
+	var old *line // to be un-registered after the new one is registered
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-fetch.C:
+			next, err := p.load(ctx, files, booting)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				p.trouble(err)
+				if booting {
+					fetch.Reset(p.cfg.Retry)
+				}
+			case err == nil:
+				booting = false
+				leaving, changed := p.apply(ctx, next)
+				if leaving != nil {
+					old = leaving
+				}
+				if changed {
+					refresh.Reset(0)
+				}
+				if next.line == nil {
+					refresh.Stop()
+					fetch.Reset(p.cfg.HoldPoll)
+				}
+			}
+		case <-refresh.C:
+			pause, ok := p.keepRegistered(ctx)
+			refresh.Reset(pause)
+			if ok && old != nil {
+				p.unregister(ctx, old)
+				old = nil
+			}
+		case <-p.wake:
+			if asked := p.obey(); asked != nil {
+				if asked.reboot {
+					return true
+				}
+				p.step("refetching")
+				fetch.Reset(0)
+			}
+		}
+	}
+}
+
+// configuration is what one fetch made of the phone.
+type configuration struct {
+	loaded  loaded
+	profile profile
+	line    *line // nil without an account
+}
+
+// load fetches the files and understands them. A line that did not change is the
+// one in use.
+func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configuration, error) {
+	p.mu.Lock()
+	from, old, using, a := p.server(booting), p.loaded, p.line, p.agent
+	p.mu.Unlock()
+	got, err := files.load(ctx, from, old.settings)
+	if err != nil {
+		return configuration{}, err
+	}
+	c := configuration{loaded: got, profile: p.dialect.profile(got.settings)}
+	acc := c.profile.account
+	if acc == (account{}) {
+		return c, nil
+	}
+	if p.cfg.Transport != "" {
+		acc.transport = p.cfg.Transport
+	}
+	if using != nil && using.account == acc {
+		c.line = using
+		return c, nil
+	}
+	c.line, err = a.newLine(ctx, acc)
+	return c, err
+}
+
+// server is where the next fetch goes: where the last file said, or where the
+// network says. The caller holds the lock.
+func (p *Phone) server(booting bool) server {
+	// At boot the profile is empty; what counts is what was kept.
+	known := p.dialect.profile(p.loaded.settings)
+	if known.server.url == "" || booting && p.cfg.AlwaysOption66 {
+		known.server.url = p.cfg.Provision
+	}
+	return known.server
+}
+
+// apply puts a configuration into force. It returns the line that is still to be
+// un-registered, and whether there is a new one to register.
+func (p *Phone) apply(ctx context.Context, c configuration) (leaving *line, register bool) {
+	p.mu.Lock()
+	before, digest := p.line, p.loaded.digest
+	p.mu.Unlock()
+	replaced := before != nil && before != c.line
+	moved := replaced && (c.line == nil || c.line.user != before.user)
+	if moved && (p.cfg.UnregisterOld == First || c.line == nil) {
+		p.unregister(ctx, before)
+	}
+	p.change(func() {
+		p.loaded, p.profile, p.line = c.loaded, c.profile, c.line
+		if before != c.line {
+			p.registered = false
+		}
+	})
+	switch news := c.loaded.digest != digest || before != c.line; {
+	case news && c.line == nil:
+		p.step("holding", "label", c.profile.label)
+	case news:
+		p.step("config", "label", c.profile.label, "account", c.line.user, "auth_user", c.line.authUser, "note", c.loaded.note)
+	}
+	if moved && c.line != nil && p.cfg.UnregisterOld == Last {
+		leaving = before
+	}
+	return leaving, c.line != nil && before != c.line
+}
+
+// keepRegistered sends one REGISTER and returns when the next is due: at half of
+// what was granted, or soon after a failure.
+func (p *Phone) keepRegistered(ctx context.Context) (pause time.Duration, ok bool) {
+	p.mu.Lock()
+	l, again := p.line, p.registered
+	p.mu.Unlock()
+	granted, err := l.register(ctx, l.expires)
+	switch {
+	case ctx.Err() != nil:
+		return p.cfg.Retry, false
+	case err != nil:
+		p.change(func() { p.registered = false })
+		p.step("error", "error", "not registered: "+err.Error(), "account", l.user)
+		return p.cfg.Retry, false
+	}
+	p.change(func() { p.registered = true })
+	name := "registered"
+	if again {
+		name = "refreshed"
+	}
+	p.step(name, "account", l.user, "auth_user", l.authUser, "expires", strconv.Itoa(granted))
+	return max(time.Duration(granted)*time.Second/2, time.Second), true
+}
+
+// unregister takes a line's registration back. It may be too late for its secret:
+// then the registration ends by itself.
+func (p *Phone) unregister(ctx context.Context, l *line) {
+	ctx, cancel := context.WithTimeout(ctx, cancelWait)
+	defer cancel()
+	if _, err := l.register(ctx, 0); err != nil {
+		p.step("error", "error", "not unregistered: "+err.Error(), "account", l.user)
+		return
+	}
+	p.step("unregistered", "account", l.user)
+}
+
+// leave is the end: with a farewell, or like a cable that is pulled.
+func (p *Phone) leave(ctx context.Context) {
+	p.mu.Lock()
+	calls, l, registered := make([]*Call, 0, len(p.calls)), p.line, p.registered
+	for _, c := range p.calls {
+		calls = append(calls, c)
+	}
+	p.mu.Unlock()
+	ctx = context.WithoutCancel(ctx)
+	for _, c := range calls {
+		if p.cfg.UnregisterOnExit {
+			_ = c.HangUp(ctx) // the other side may be gone
+		}
+		c.finish(Ended{By: "us", Reason: "the phone was switched off"})
+	}
+	if p.cfg.UnregisterOnExit && l != nil && registered {
+		p.unregister(ctx, l)
+	}
+	p.change(func() { p.registered = false })
+}
