@@ -15,6 +15,7 @@ import (
 
 func serveCommand() *cobra.Command {
 	var file, dataDir, ready string
+	var demo bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -27,11 +28,19 @@ func serveCommand() *cobra.Command {
 			if dataDir != "" {
 				c.DataDir = dataDir
 			}
+			if demo {
+				if c, err = demoConfig(c, dataDir); err != nil {
+					return err
+				}
+			}
 			log, err := newLog(c.Log, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			gin.SetMode(gin.ReleaseMode)
+			if demo {
+				return runDemo(cmd.Context(), c, cmd.OutOrStdout(), ready, log)
+			}
 			a, err := newApp(c, time.Now, log)
 			if err != nil {
 				return err
@@ -48,6 +57,7 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (YAML)")
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "data directory (default ./data)")
 	cmd.Flags().StringVar(&ready, "ready-file", "", "write the listeners' addresses to this file once everything listens")
+	cmd.Flags().BoolVar(&demo, "demo", false, "tell the whole story with simulated phones on loopback, then go on until ctrl-C")
 	return cmd
 }
 
