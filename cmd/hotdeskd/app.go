@@ -55,11 +55,22 @@ type readyFile struct {
 	Socket string `json:"socket"`
 }
 
+// world is what a test may put in the place of the real one.
+type world struct {
+	now   func() time.Time                  // the clock of every decision
+	store func(hotdesk.Store) hotdesk.Store // what stands before the database
+}
+
+func realWorld() world {
+	return world{now: time.Now, store: func(s hotdesk.Store) hotdesk.Store { return s }}
+}
+
 // newApp wires the server in the order of the flow: one straight line, each
 // step on the shoulders of those before it. It opens files and sockets and
-// starts nothing; Serve does. Now is the clock of every decision.
-func newApp(c config, now func() time.Time, log *slog.Logger) (a *app, err error) {
+// starts nothing; Serve does.
+func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	a = &app{}
+	now := w.now
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -79,6 +90,7 @@ func newApp(c config, now func() time.Time, log *slog.Logger) (a *app, err error
 		return a, err
 	}
 	a.closers = append(a.closers, db.Close)
+	store := w.store(db)
 	live := hotdesk.NewLive(now)
 
 	templates, err := phonetemplates.Load()
@@ -87,7 +99,7 @@ func newApp(c config, now func() time.Time, log *slog.Logger) (a *app, err error
 	}
 	models := hotdeskModels(templates)
 	a.desk, err = hotdesk.New(hotdesk.Options{
-		Store: db, Vault: keys, Live: live, Models: models, Realm: c.SIP.Realm, Now: now, Log: log,
+		Store: store, Vault: keys, Live: live, Models: models, Realm: c.SIP.Realm, Now: now, Log: log,
 	})
 	if err != nil {
 		return a, err
@@ -169,7 +181,7 @@ func newApp(c config, now func() time.Time, log *slog.Logger) (a *app, err error
 	a.ready.Provisioning.HTTP, a.ready.SIP.UDP, a.ready.Socket = url, udp.LocalAddr().String(), socket
 	a.stages = []stage{
 		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
-		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, db) }},
+		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, store) }},
 		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, udp) }},
 		{name: "provisioning", serve: serveHTTP(httpServer(a.files.Handler(), false), web)},
 		{name: "resync", serve: syncer.Serve},

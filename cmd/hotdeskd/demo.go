@@ -60,7 +60,7 @@ func runDemo(ctx context.Context, c config, out io.Writer, ready string, log *sl
 		return err
 	}
 	defer service.Close()
-	a, err := newApp(c, time.Now, log)
+	a, err := newApp(c, realWorld(), log)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +23,18 @@ import (
 	"hotdeskd/store/bolt"
 )
 
-// TestMain lets the test binary be the child that checks a database, as the
-// server itself is.
+// asMain is set in the environment of a test binary that is to be the product.
+const asMain = "HOTDESKD_AS_MAIN"
+
+// TestMain lets the test binary be the product, and the child that checks a
+// database, as the server itself is.
 func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		if err := os.Unsetenv(asMain); err != nil {
+			panic(err)
+		}
+		os.Exit(run(os.Args[1:]))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "check-store" {
 		os.Exit(bolt.RunCheck(os.Args[2], os.Stderr))
 	}
@@ -39,6 +49,7 @@ const patience = 10 * time.Second
 type server struct {
 	t      *testing.T
 	app    *app
+	store  *storeSwitch
 	config config
 	api    *admin.Client
 	log    *logBuffer
@@ -62,6 +73,20 @@ func (c *testClock) move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.add += d
+}
+
+// storeSwitch is the database with a switch: when it is down, nothing can be
+// written.
+type storeSwitch struct {
+	hotdesk.Store
+	down atomic.Bool
+}
+
+func (s *storeSwitch) Update(ctx context.Context, fn func(hotdesk.Txn) error) (hotdesk.Rev, error) {
+	if s.down.Load() {
+		return 0, hotdesk.ErrUnavailable
+	}
+	return s.Store.Update(ctx, fn)
 }
 
 // logBuffer keeps the log at debug level, for tests that read it.
@@ -93,11 +118,13 @@ func startServer(t *testing.T) *server {
 
 func startWith(t *testing.T, c config, clock *testClock, log *logBuffer) *server {
 	t.Helper()
-	a, err := newApp(c, clock.Now, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	sw := &storeSwitch{}
+	w := world{now: clock.Now, store: func(s hotdesk.Store) hotdesk.Store { sw.Store = s; return sw }}
+	a, err := newApp(c, w, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, app: a, config: c, log: log, clock: clock, api: admin.Local(a.ready.Socket)}
+	s := &server{t: t, app: a, store: sw, config: c, log: log, clock: clock, api: admin.Local(a.ready.Socket)}
 	ctx, cancel := context.WithCancel(context.Background())
 	up, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- a.Serve(ctx, func(*app) error { close(up); return nil }) }()

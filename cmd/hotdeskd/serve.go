@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/spf13/cobra"
@@ -41,7 +40,7 @@ func serveCommand() *cobra.Command {
 			if demo {
 				return runDemo(cmd.Context(), c, cmd.OutOrStdout(), ready, log)
 			}
-			a, err := newApp(c, time.Now, log)
+			a, err := newApp(c, realWorld(), log)
 			if err != nil {
 				return err
 			}
