@@ -10,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 	"hotdeskd/sip/pbx"
 )
@@ -43,9 +44,14 @@ func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 	rec.join(in.device, in.req.CallID().Value())
 	defer rec.end("failed", "")
 	a := leg.NewUAS(e.net, in.req, in.tag, e.own)
-	s := &setup{e: e, in: in, rec: rec, cancelled: make(chan struct{})}
-	in.tx.OnCancel(func(*sip.Request) { s.cancel() })
+	s := &setup{e: e, in: in, rec: rec, offer: ingress.SDP(in.req), cancelled: make(chan struct{})}
+	if !in.tx.OnCancel(func(*sip.Request) { s.cancel() }) {
+		s.cancel() // it came before we listened
+	}
 	for _, group := range groups {
+		if s.isCancelled() {
+			break
+		}
 		if s.fork(group); s.winner != nil || s.stop {
 			break
 		}
@@ -62,10 +68,13 @@ type setup struct {
 	e         *Edge
 	in        *incoming
 	rec       *record
+	offer     []byte // the caller's session description; nil: late offer
 	once      sync.Once
 	cancelled chan struct{} // the caller gave up
 
 	stop   bool          // no further group may be tried
+	trunk  bool          // some target was a PBX
+	rang   bool          // somebody was heard ringing
 	final  *sip.Response // the best refusal so far
 	winner *leg.Branch
 	answer *sip.Response // the winner's 2xx
@@ -75,14 +84,16 @@ func (s *setup) cancel() { s.once.Do(func() { close(s.cancelled) }) }
 
 // fork rings all targets of a group at once: the first 200 wins.
 func (s *setup) fork(group []leg.Target) {
-	events, owner := make(chan leg.Progress, len(group)), make(chan struct{})
+	events, owner := make(chan leg.Progress), make(chan struct{})
 	defer close(owner)
 	branches := map[*leg.Branch]hotdesk.DeviceID{}
 	for _, t := range group {
-		t.Body = s.in.req.Body()
+		t.Body = s.offer
 		b := s.e.net.Ring(s.e.ctx, t, events, owner)
 		branches[b] = ""
-		if !strings.HasPrefix(t.Label, pbx.Label) {
+		if strings.HasPrefix(t.Label, pbx.Label) {
+			s.trunk = true
+		} else {
 			branches[b] = hotdesk.DeviceID(t.Label)
 			s.rec.join(branches[b], s.rec.call.ID)
 		}
@@ -133,6 +144,7 @@ func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.Device
 	case p.Err != nil:
 		s.e.Log.Info("branch failed", "branch", p.Branch.Label, "err", p.Err)
 	case res.IsProvisional():
+		s.rang = true
 		s.ringing(res, alone)
 		return
 	case res.IsSuccess():
@@ -171,11 +183,9 @@ func (s *setup) ringing(res *sip.Response, alone bool) {
 
 // fail answers a caller whom nobody took. Nothing of a challenge is passed on.
 func (s *setup) fail() {
-	select {
-	case <-s.cancelled: // sipgo has answered 487
+	if s.isCancelled() { // sipgo has answered 487
 		s.rec.end("cancelled", "")
 		return
-	default:
 	}
 	status, reason, result := 480, "Temporarily Unavailable", "no-answer"
 	if s.final != nil {
@@ -189,7 +199,9 @@ func (s *setup) fail() {
 		case code == 401 || code == 407 || code >= 500:
 			status, reason, result = 503, "Service Unavailable", "failed"
 		}
-	} else if s.rec.call.Kind != hotdesk.CallInternal {
+	} else if !s.rang && (s.trunk || s.in.device != "" && s.rec.call.Kind != hotdesk.CallInternal) {
+		// A caller from outside is told that we work and the phone does not: to a
+		// PBX, 503 would mean that its trunk is down.
 		status, reason, result = 503, "Service Unavailable", "failed"
 	}
 	s.e.respond(s.in.req, s.in.tx, status, reason, nil)
@@ -210,31 +222,31 @@ func (s *setup) establish(a *leg.Leg) {
 		e.dialogs.remove(a)
 		e.dialogs.remove(b)
 	}()
-	late := len(s.in.req.Body()) == 0
-	if !late {
-		if err := s.winner.Ack(s.answer, nil); err != nil {
-			e.Log.Info("call lost while it was answered", "err", err)
-		}
+	late := len(s.offer) == 0
+	if !late || s.isCancelled() {
+		s.ackAnswer(nil)
 	}
-	select {
-	case <-s.cancelled: // crossed with the answer
-		c.end(nil, "cancelled")
+	if s.isCancelled() { // crossed with the answer
+		s.rec.end("cancelled", "")
+		c.end(c.a, "")
 		return
-	default:
 	}
 	ack := c.a.acks.expect(s.in.req.CSeq().SeqNo)
+	ctx, stop := c.until(s.cancelled)
 	s.rec.answered(s.answeredBy())
-	ctx, stop := c.until()
 	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.in.req, e.own, s.answer.Body()), ack)
 	stop()
 	if late {
 		var body []byte
 		if confirmed != nil {
-			body = confirmed.Body()
+			body = ingress.SDP(confirmed)
 		}
-		if ackErr := s.winner.Ack(s.answer, body); ackErr != nil {
-			e.Log.Info("call lost while it was answered", "err", ackErr)
-		}
+		s.ackAnswer(body)
+	}
+	if s.isCancelled() { // sipgo has answered 487 in place of our 200
+		s.rec.end("cancelled", "")
+		c.end(c.a, "")
+		return
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		e.Log.Info("caller never confirmed the call", "err", err)
@@ -244,6 +256,22 @@ func (s *setup) establish(a *leg.Leg) {
 	case <-c.done:
 	case <-e.ctx.Done():
 		c.shut()
+	}
+}
+
+func (s *setup) isCancelled() bool {
+	select {
+	case <-s.cancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// ackAnswer acknowledges the winner's 2xx.
+func (s *setup) ackAnswer(body []byte) {
+	if err := s.winner.Ack(s.answer, body); err != nil {
+		s.e.Log.Info("call lost while it was answered", "err", err)
 	}
 }
 
@@ -262,12 +290,14 @@ func (r *record) has(id hotdesk.DeviceID) bool {
 	return ok
 }
 
-// until is a context that ends with the call.
-func (c *call) until() (context.Context, context.CancelFunc) {
+// until is a context that ends with the call, or with what else is given.
+func (c *call) until(also <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(c.e.ctx)
 	go func() {
 		select {
 		case <-c.done:
+			cancel()
+		case <-also:
 			cancel()
 		case <-ctx.Done():
 		}
@@ -340,6 +370,10 @@ func (s *side) relay(req *sip.Request, tx sip.ServerTransaction) {
 		s.call.e.respond(req, tx, 408, "Request Timeout", nil)
 		return
 	}
+	if res.StatusCode == 401 || res.StatusCode == 407 { // a challenge is not for the other side
+		s.call.e.respond(req, tx, 503, "Service Unavailable", nil)
+		return
+	}
 	s.call.e.respond(req, tx, res.StatusCode, res.Reason, nil)
 }
 
@@ -349,98 +383,4 @@ func copyBody(from, to *sip.Request) {
 		to.AppendHeader(sip.HeaderClone(ct))
 	}
 	to.SetBody(from.Body())
-}
-
-// modify relays a re-INVITE or UPDATE: hold, codec or address changes.
-func (s *side) modify(req *sip.Request, tx sip.ServerTransaction) {
-	e := s.call.e
-	s.leg.Refresh(req.Contact())
-	out := s.other.leg.Request(req.Method)
-	copyBody(req, out)
-	if req.Method == sip.UPDATE {
-		res, err := s.other.leg.Do(e.ctx, out)
-		s.answerModify(req, tx, res, err)
-		return
-	}
-	ack := s.acks.expect(req.CSeq().SeqNo)
-	res, err := s.reinvite(out)
-	if err != nil || !res.IsSuccess() {
-		s.answerModify(req, tx, res, err)
-		return
-	}
-	s.other.leg.Refresh(res.Contact())
-	offered := len(req.Body()) > 0
-	if offered {
-		s.confirm(out, nil)
-	}
-	ctx, stop := s.call.until()
-	defer stop()
-	confirmed, err := e.accept(ctx, tx, e.ok(req, s.leg.Contact(), res.Body()), ack)
-	if !offered && confirmed != nil {
-		s.confirm(out, confirmed.Body())
-	}
-	if errors.Is(err, errNoACK) {
-		s.call.end(nil, "")
-	}
-}
-
-// confirm acknowledges the other side's 2xx to a re-INVITE.
-func (s *side) confirm(out *sip.Request, body []byte) {
-	if err := s.other.leg.Ack(out.CSeq().SeqNo, body); err != nil {
-		s.call.e.Log.Debug("ACK not sent", "err", err)
-	}
-}
-
-// reinvite sends a re-INVITE to the other side and waits for its final response.
-func (s *side) reinvite(out *sip.Request) (*sip.Response, error) {
-	tx, err := s.other.leg.Start(s.call.e.ctx, out)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		select {
-		case res := <-tx.Responses():
-			if res.IsProvisional() {
-				continue
-			}
-			if res.IsSuccess() {
-				// A repeated 2xx means that our ACK was lost.
-				tx.OnRetransmission(func(*sip.Response) { go s.confirm(out, nil) })
-			} else {
-				tx.Terminate()
-			}
-			return res, nil
-		case <-tx.Done():
-			return nil, tx.Err()
-		case <-s.call.done:
-			tx.Terminate()
-			return nil, context.Canceled
-		}
-	}
-}
-
-// answerModify passes the outcome of an UPDATE, or of a re-INVITE that failed,
-// back. A side that does not know the call any more has ended it (RFC 3261
-// section 12.2.1.2).
-func (s *side) answerModify(req *sip.Request, tx sip.ServerTransaction, res *sip.Response, err error) {
-	e := s.call.e
-	switch {
-	case err != nil:
-		e.respond(req, tx, 408, "Request Timeout", nil)
-	case res.IsSuccess():
-		if tErr := tx.Respond(e.ok(req, s.leg.Contact(), res.Body())); tErr != nil {
-			e.Log.Debug("SIP response not sent", "err", tErr)
-		}
-		return
-	case res.StatusCode == 401 || res.StatusCode == 407:
-		e.respond(req, tx, 503, "Service Unavailable", nil)
-		return
-	default:
-		e.respond(req, tx, res.StatusCode, res.Reason, nil)
-		if res.StatusCode != 481 && res.StatusCode != 408 {
-			return
-		}
-	}
-	s.call.end(s.other, "")
-	e.hangUp(s.leg)
 }

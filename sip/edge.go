@@ -106,6 +106,7 @@ type Edge struct {
 	own   sip.Uri    // our Contact on UDP
 	host  netip.Addr // where phones reach us; invalid when it is a name
 	calls *gate
+	ready chan struct{}
 	ctx   context.Context // of Serve: background work of calls ends with it
 }
 
@@ -117,11 +118,14 @@ func New(o Options) (*Edge, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), dialogs: newDialogs()}
+	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), dialogs: newDialogs(), ready: make(chan struct{})}
 	e.locations, e.calls = newLocations(), newGate()
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil
 }
+
+// Ready is closed when the edge can send and receive.
+func (e *Edge) Ready() <-chan struct{} { return e.ready }
 
 // spoken counts the refusals that were spoken to each device of late.
 type spoken struct {
@@ -129,15 +133,20 @@ type spoken struct {
 	at map[hotdesk.DeviceID][]time.Time
 }
 
-// liftUDPLimit lets sipgo send datagrams of more than 1300 bytes, as every other
-// server does: UDP stays UDP whatever the size (the library has it as a variable
-// of its package; it is set once, before the first socket).
-var liftUDPLimit = sync.OnceFunc(func() { sip.UDPMTUSize = 65507 })
+// The library would send no datagram of more than 1300 bytes; UDP stays UDP
+// whatever the size. The limit is a variable of its package: it is set while the
+// program is initialised, before anything could read it at the same time.
+var _ = liftUDPLimit()
+
+func liftUDPLimit() struct{} {
+	sip.UDPMTUSize = 65507
+	return struct{}{}
+}
 
 // Serve answers on the socket until ctx ends, then hangs up what is left of the
 // attendant's calls. The socket is closed on return.
 func (e *Edge) Serve(ctx context.Context, udp net.PacketConn) error {
-	liftUDPLimit()
+	group, ctx := errgroup.WithContext(ctx)
 	if err := e.start(ctx, udp); err != nil {
 		return err
 	}
@@ -150,9 +159,8 @@ func (e *Edge) Serve(ctx context.Context, udp net.PacketConn) error {
 	}
 	e.handlers(server)
 
-	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		err := server.ServeUDP(guard.PacketConn(udp, e.Log))
+		err := server.ServeUDP(guard.PacketConn(udp, e.Log, func() { close(e.ready) }))
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -163,6 +171,9 @@ func (e *Edge) Serve(ctx context.Context, udp net.PacketConn) error {
 		<-ctx.Done()
 		e.dialogs.endAll()
 		e.calls.wait()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
+		e.net.Farewells(last)
+		cancel()
 		err := errors.Join(udp.Close(), e.ua.Close())
 		if errors.Is(err, net.ErrClosed) {
 			return nil
@@ -185,6 +196,7 @@ func (e *Edge) start(ctx context.Context, udp net.PacketConn) error {
 	logger := guard.Logger(e.Log)
 	e.ua, err = sipgo.NewUA(
 		sipgo.WithUserAgent("hotdeskd"),
+		sipgo.WithUserAgentParser(ingress.Parser()),
 		sipgo.WithUserAgentHostname(host),
 		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger)),
 		sipgo.WithUserAgentTransactionLayerOptions(

@@ -39,24 +39,24 @@ func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction) {
 		e.respond(req, tx, 403, "Forbidden", nil)
 		return
 	}
-	e.place(&incoming{req: req, tx: tx, device: c.device, tag: e.trying(req, tx)}, route)
+	e.place(e.trying(req, tx, c.device), route)
 }
 
 // incoming is an INVITE that was let in.
 type incoming struct {
-	req    *sip.Request
+	req    *sip.Request // a copy with our tag
 	tx     sip.ServerTransaction
 	device hotdesk.DeviceID // empty for a call from a PBX
 	tag    string           // our To tag in this dialog
 }
 
-// trying fixes our tag in the INVITE, so that every response carries the same
-// one, and then says 100, which stops sipgo's own timer from reading the INVITE.
-func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction) string {
-	tag := sip.GenerateTagN(16)
-	req.To().Params.Add("tag", tag)
+// trying says 100 and fixes our tag, so that every response carries the same
+// one. It goes into a copy: sipgo reads the INVITE itself when a CANCEL comes.
+func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction, device hotdesk.DeviceID) *incoming {
 	e.respond(req, tx, 100, "Trying", nil)
-	return tag
+	in := &incoming{req: req.Clone(), tx: tx, device: device, tag: sip.GenerateTagN(16)}
+	in.req.To().Params.Add("tag", in.tag)
+	return in
 }
 
 // emergencyCaller lets an emergency call from a registered phone's own flow pass
@@ -197,8 +197,8 @@ func (e *Edge) trunks(r hotdesk.Route) [][]leg.Target {
 // fromPBX takes a call from a trunk to one of our users.
 func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX) {
 	r := e.Desk.RouteInbound(req.Recipient.String())
-	in := &incoming{req: req, tx: tx, tag: e.trying(req, tx)}
-	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: req.From().DisplayName}
+	in := e.trying(req, tx, "")
+	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
 	if r.Kind == hotdesk.RouteInternal {
 		rec := e.begin(hotdesk.CallExternal, "", "", r.Number)
 		e.connect(in, rec, [][]leg.Target{e.desks(r)})

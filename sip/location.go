@@ -115,6 +115,13 @@ func (t *locations) dirty() (map[hotdesk.DeviceID]location, bool) {
 	return udp, true
 }
 
+// touch says that the file is not what the table is.
+func (t *locations) touch() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed = true
+}
+
 // keepLocations expires registrations and writes the file within a second of a
 // change, so that phones on UDP can be reached after a restart.
 func (e *Edge) keepLocations(ctx context.Context) error {
@@ -149,10 +156,14 @@ func (e *Edge) saveLocations() error {
 		return fmt.Errorf("encode locations: %w", err)
 	}
 	tmp := e.LocationFile + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err = os.WriteFile(tmp, b, 0o600); err == nil {
+		err = os.Rename(tmp, e.LocationFile)
+	}
+	if err != nil {
+		e.locations.touch() // once more in a second
 		return fmt.Errorf("write locations: %w", err)
 	}
-	return os.Rename(tmp, e.LocationFile)
+	return nil
 }
 
 // loadLocations brings the phones of the last run back. A file that cannot be

@@ -73,8 +73,9 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 		return nil, 0, nil
 	}
 	// The last Contact that stays is the phone's; earlier ones are what it removes.
+	common := seconds
 	for _, c := range all {
-		s := seconds
+		s := common
 		if text, ok := leg.Param(c.Params, "expires"); ok {
 			if n, err := strconv.ParseUint(text, 10, 32); err == nil {
 				s = int(min(n, grantedExpiry))
@@ -113,16 +114,19 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	})
 }
 
-// unregister removes the location only when it is the one meant: the same
-// Call-ID, or the same AOR with exactly this Contact. A phone that has logged
+// unregister removes the location only when it is the one meant: the same AOR
+// with the same Call-ID or exactly this Contact. A phone that has logged
 // in takes back its old AOR, which must not cost it the new one.
 func (e *Edge) unregister(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader) {
 	aor := req.To().Address.String()
 	removed := e.locations.removeIf(id, func(l location) bool {
+		if l.AOR != aor {
+			return false // the AOR of before the login
+		}
 		if l.CallID == req.CallID().Value() {
 			return req.CSeq().SeqNo >= l.CSeq && (contact == nil || contact.Address.String() == l.Contact)
 		}
-		return l.AOR == aor && contact != nil && contact.Address.String() == l.Contact
+		return contact != nil && contact.Address.String() == l.Contact
 	})
 	if removed {
 		e.Live.Unregistered(id)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 )
 
@@ -18,6 +19,7 @@ type visit struct {
 	leg  *leg.Leg
 	conv Conversation
 	rec  *record
+	ctx  context.Context    // ends when they hung up
 	stop context.CancelFunc // they hung up
 	acks acks
 	mu   sync.Mutex // one session description at a time
@@ -46,7 +48,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 			e.Log.Warn("attendant's call not closed cleanly", "err", err)
 		}
 	}()
-	offer := in.req.Body()
+	offer := ingress.SDP(in.req)
 	sdp, err := conv.Describe(offer)
 	if err != nil {
 		e.refuseVisit(in, err)
@@ -54,20 +56,31 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	}
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
-	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.own), conv: conv, rec: rec, stop: stop}
-	in.tx.OnCancel(func(*sip.Request) { stop() })
+	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.own), conv: conv, rec: rec, ctx: ctx, stop: stop}
+	if !in.tx.OnCancel(func(*sip.Request) { stop() }) {
+		stop() // it came before we listened
+	}
 	e.dialogs.add(p.leg, p)
 	defer e.dialogs.remove(p.leg)
 	ack := p.acks.expect(in.req.CSeq().SeqNo)
+	finished := false
+	defer func() { // also when the attendant panics
+		if !finished {
+			p.hangUp()
+		}
+	}()
 	confirmed, err := e.accept(ctx, in.tx, e.ok(in.req, e.own, sdp), ack)
+	if err == nil {
+		err = ctx.Err() // what came was the ACK to sipgo's 487
+	}
 	if err == nil && len(offer) == 0 {
-		err = conv.Accept(confirmed.Body())
+		err = conv.Accept(ingress.SDP(confirmed))
 	}
 	if err != nil {
 		result = "cancelled"
-		if ctx.Err() == nil {
+		finished = ctx.Err() != nil && e.ctx.Err() == nil
+		if !finished {
 			e.Log.Info("attendant's call not set up", "err", err)
-			p.hangUp()
 		}
 		return
 	}
@@ -79,9 +92,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	if err := conv.Run(ctx); err != nil && ctx.Err() == nil {
 		e.Log.Warn("attendant's call failed", "device", string(in.device), "err", err)
 	}
-	if ctx.Err() == nil || e.ctx.Err() != nil {
-		p.hangUp()
-	}
+	finished = ctx.Err() != nil && e.ctx.Err() == nil
 }
 
 // refuseVisit answers when the attendant cannot.
@@ -146,13 +157,13 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 		}
 		return
 	}
-	confirmed, err := v.e.accept(v.e.ctx, tx, res, v.acks.expect(req.CSeq().SeqNo))
+	confirmed, err := v.e.accept(v.ctx, tx, res, v.acks.expect(req.CSeq().SeqNo))
 	if err == nil && len(req.Body()) == 0 {
 		err = v.conv.Accept(confirmed.Body())
 	}
-	if err != nil {
-		v.stop()
+	if err != nil && v.ctx.Err() == nil {
 		v.hangUp()
+		v.stop()
 	}
 }
 

@@ -182,7 +182,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	a.stages = []stage{
 		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
 		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, store) }},
-		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, udp) }},
+		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, udp) }, ready: edge.Ready()},
 		{name: "provisioning", serve: serveHTTP(httpServer(a.files.Handler(), false), web)},
 		{name: "resync", serve: syncer.Serve},
 		{name: "API", serve: serveHTTP(httpServer(api.Handler(), true), unix)},

@@ -24,7 +24,7 @@ import (
 )
 
 // asMain is set in the environment of a test binary that is to be the product.
-const asMain = "HOTDESKD_AS_MAIN"
+const asMain = "TEST_AS_HOTDESKD"
 
 // TestMain lets the test binary be the product, and the child that checks a
 // database, as the server itself is.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,9 +110,19 @@ func TestKilledServerLosesNoLogin(t *testing.T) {
 	p := startProcess(t, dir, sip, http)
 	s := &server{t: t, api: p.api}
 	s.apply(office("127.0.0.1:9"))
-	phone := s.phone(0, nil)
+	steps := &logBuffer{}
+	phone := s.phone(0, func(c *simphone.Config) { c.Step = printSteps(steps, false) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the phone's steps:\n%s", steps.String())
+		}
+	})
 	s.must("registration", phone.Registered(s.context()))
 	s.awaitDevice("HD0001", "current", current)
+	s.await("saved location", func() bool { // within a second of the registration
+		saved, err := os.ReadFile(filepath.Join(dir, "data", locationFile))
+		return err == nil && strings.Contains(string(saved), "HD0001")
+	})
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	for round := range rounds(t, 3) {
 		user := strconv.Itoa(100 + round%2)

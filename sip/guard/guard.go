@@ -14,16 +14,23 @@ const maxDatagram = 16 << 10
 
 // PacketConn wraps a listening socket so that a passing error of it does not end
 // the listener: sipgo stops for good at the first one (ENOBUFS, an ICMP error of
-// a phone that went away). Oversized datagrams are dropped.
-func PacketConn(c net.PacketConn, log *slog.Logger) net.PacketConn { return &packetConn{c, log} }
+// a phone that went away). Oversized datagrams are dropped. reading is called
+// once, when the socket is read for the first time: only from then on does sipgo
+// know it, and send from it instead of failing to open it again.
+func PacketConn(c net.PacketConn, log *slog.Logger, reading func()) net.PacketConn {
+	return &packetConn{PacketConn: c, log: log, reading: reading}
+}
 
 type packetConn struct {
 	net.PacketConn
-	log *slog.Logger
+	log     *slog.Logger
+	once    sync.Once
+	reading func()
 }
 
 // ReadFrom returns the next datagram; an error only when the socket is closed.
 func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	c.once.Do(c.reading)
 	pause := time.Millisecond
 	for {
 		n, addr, err := c.PacketConn.ReadFrom(b)

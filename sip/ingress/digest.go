@@ -3,6 +3,7 @@ package ingress
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -39,7 +40,15 @@ type Authenticator struct {
 	now   func() time.Time
 
 	mu   sync.Mutex
-	used map[string][]use // by user; at most keptNonces each
+	used map[string]*uses // by user, of those who passed
+}
+
+// uses are a phone's last nonces, at most keptNonces. What is older than the
+// newest one that was forgotten is not taken any more: nobody could tell
+// whether it was used.
+type uses struct {
+	last   []use
+	oldest time.Time
 }
 
 // keptNonces is how many nonces a phone may use in turn.
@@ -47,13 +56,19 @@ const keptNonces = 4
 
 type use struct {
 	nonce   string
-	count   string // nc of the last request, 8 hex digits
-	request string // its Call-ID and CSeq: a retransmission gets the same answer
+	made    time.Time
+	count   int       // nc of the last request
+	request string    // its Call-ID, CSeq and source: a retransmission gets the same answer
+	at      time.Time // when it came first
 }
+
+// retransmitted is how long a request may come again with the same nonce count:
+// 64*T1, the life of a transaction.
+const retransmitted = 32 * time.Second
 
 // NewAuthenticator makes one; key must be secret and stay the same over restarts.
 func NewAuthenticator(realm string, key []byte, now func() time.Time) *Authenticator {
-	return &Authenticator{realm: realm, key: key, now: now, used: map[string][]use{}}
+	return &Authenticator{realm: realm, key: key, now: now, used: map[string]*uses{}}
 }
 
 // Challenge is the value of a WWW-Authenticate header with a fresh nonce.
@@ -66,28 +81,38 @@ func (a *Authenticator) Challenge(stale bool) string {
 	return b.String()
 }
 
-// nonce is the time and its HMAC.
+// A nonce is the time it was made, four random bytes, so that no two are equal
+// however coarse the clock, and the first half of their HMAC.
+const (
+	nonceHead = 8 + 4
+	nonceSize = nonceHead + sha256.Size/2
+)
+
 func (a *Authenticator) nonce(t time.Time) string {
-	var b [8 + sha256.Size]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(t.UnixNano()))
-	mac := hmac.New(sha256.New, a.key)
-	mac.Write(b[:8])
-	mac.Sum(b[:8])
-	return base64.RawURLEncoding.EncodeToString(b[:8+16])
+	var head [nonceHead]byte
+	binary.BigEndian.PutUint64(head[:], uint64(t.UnixNano()))
+	_, _ = rand.Read(head[8:]) // never fails (Go 1.24)
+	return a.sign(head)
 }
 
-// fresh tells whether we made the nonce and whether it still counts.
-func (a *Authenticator) fresh(nonce string) (ours, fresh bool) {
+func (a *Authenticator) sign(head [nonceHead]byte) string {
+	mac := hmac.New(sha256.New, a.key)
+	mac.Write(head[:])
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(head[:])[:nonceSize])
+}
+
+// age tells whether we made the nonce, when, and whether it still counts.
+func (a *Authenticator) age(nonce string) (made time.Time, ours, fresh bool) {
 	b, err := base64.RawURLEncoding.DecodeString(nonce)
-	if err != nil || len(b) != 8+16 {
-		return false, false
+	if err != nil || len(b) != nonceSize {
+		return made, false, false
 	}
-	made := time.Unix(0, int64(binary.BigEndian.Uint64(b[:8])))
-	if subtle.ConstantTimeCompare([]byte(a.nonce(made)), []byte(nonce)) != 1 {
-		return false, false
+	if subtle.ConstantTimeCompare([]byte(a.sign([nonceHead]byte(b))), []byte(nonce)) != 1 {
+		return made, false, false
 	}
+	made = time.Unix(0, int64(binary.BigEndian.Uint64(b)))
 	age := a.now().Sub(made)
-	return true, age < nonceLife && age > -nonceLife
+	return made, true, age < nonceLife && age > -nonceLife
 }
 
 // Lookup returns the HA1s (lower-case hex) that a user's credentials may be made
@@ -97,15 +122,14 @@ type Lookup func(user string) []string
 // Check judges the request's credentials for our realm. user is set from them
 // even when they are wrong.
 func (a *Authenticator) Check(req *sip.Request, lookup Lookup) (result Result, user string, index int) {
-	cred := a.credentials(req)
+	cred, count := a.credentials(req)
 	if cred == nil {
 		return Missing, "", 0
 	}
-	ours, fresh := a.fresh(cred.Nonce)
+	made, ours, fresh := a.age(cred.Nonce)
 	if !ours || cred.QOP != "auth" || cred.Algorithm != "" && !strings.EqualFold(cred.Algorithm, "MD5") {
 		return Wrong, cred.Username, 0
 	}
-	count := nc(cred.Nc)
 	ha2 := md5hex(string(req.Method) + ":" + cred.URI)
 	found := -1
 	for i, ha1 := range lookup(cred.Username) {
@@ -118,39 +142,55 @@ func (a *Authenticator) Check(req *sip.Request, lookup Lookup) (result Result, u
 	switch {
 	case found < 0:
 		return Wrong, cred.Username, 0
-	case !fresh, !a.count(cred.Username, cred.Nonce, count, req):
+	case !fresh, !a.count(cred.Username, use{nonce: cred.Nonce, made: made, count: cred.Nc}, req):
 		return Stale, cred.Username, found
 	}
 	return Right, cred.Username, found
 }
 
 // count notes one use of a nonce; false means that it was played before.
-func (a *Authenticator) count(user, nonce, count string, req *sip.Request) bool {
-	request := req.CallID().Value() + " " + req.CSeq().Value()
+func (a *Authenticator) count(user string, u use, req *sip.Request) bool {
+	u.request = req.CallID().Value() + " " + req.CSeq().Value() + " " + req.Source()
+	u.at = a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	list := a.used[user]
-	for i := range list {
-		if list[i].nonce != nonce {
+	seen := a.used[user]
+	if seen == nil {
+		seen = &uses{}
+		a.used[user] = seen
+	}
+	for i := range seen.last {
+		old := &seen.last[i]
+		switch {
+		case old.nonce != u.nonce:
 			continue
+		case u.count > old.count:
+			*old = u
+			return true
 		}
-		if count < list[i].count || count == list[i].count && request != list[i].request {
-			return false
+		return u.count == old.count && u.request == old.request && u.at.Sub(old.at) < retransmitted
+	}
+	if !u.made.After(seen.oldest) {
+		return false
+	}
+	seen.last = append(seen.last, u)
+	if len(seen.last) > keptNonces {
+		oldest := 0
+		for i := range seen.last {
+			if seen.last[i].made.Before(seen.last[oldest].made) {
+				oldest = i
+			}
 		}
-		list[i].count, list[i].request = count, request
-		return true
+		seen.oldest = seen.last[oldest].made
+		seen.last = append(seen.last[:oldest], seen.last[oldest+1:]...)
 	}
-	list = append(list, use{nonce, count, request})
-	if len(list) > keptNonces {
-		list = append([]use(nil), list[1:]...)
-	}
-	a.used[user] = list
 	return true
 }
 
 // credentials finds the digest credentials for our realm among all that a
-// request carries; other schemes and realms are not for us.
-func (a *Authenticator) credentials(req *sip.Request) *digest.Credentials {
+// request carries; other schemes and realms are not for us. count is nc as it
+// was written.
+func (a *Authenticator) credentials(req *sip.Request) (cred *digest.Credentials, count string) {
 	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
 		for _, h := range req.GetHeaders(name) {
 			if !digest.IsDigest(h.Value()) {
@@ -158,18 +198,31 @@ func (a *Authenticator) credentials(req *sip.Request) *digest.Credentials {
 			}
 			cred, err := digest.ParseCredentials(h.Value())
 			if err == nil && cred.Realm == a.realm {
-				return cred
+				return cred, nc(h.Value())
 			}
 		}
 	}
-	return nil
+	return nil, ""
 }
 
-// nc writes the nonce count as the response is computed over it.
-func nc(n int) string {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], uint32(n))
-	return hex.EncodeToString(b[:])
+// nc finds the nonce count as the phone wrote it: the response is computed over
+// that text, whose digits some write in upper case.
+func nc(header string) string {
+	quoted := false
+	from := len("Digest ")
+	for i := from; i <= len(header); i++ {
+		switch {
+		case i < len(header) && header[i] == '"':
+			quoted = !quoted
+		case i == len(header) || header[i] == ',' && !quoted:
+			key, value, ok := strings.Cut(header[from:i], "=")
+			if ok && strings.EqualFold(strings.TrimSpace(key), "nc") {
+				return strings.Trim(strings.TrimSpace(value), `"`)
+			}
+			from = i + 1
+		}
+	}
+	return ""
 }
 
 func md5hex(s string) string {

@@ -39,16 +39,11 @@ func Validate(req *sip.Request) *Refusal {
 		if s := strings.ToLower(req.To().Address.Scheme); s != "sip" && s != "sips" {
 			return bad("To must be a SIP URI")
 		}
-		for _, h := range req.GetHeaders("Contact") {
-			if c, ok := h.(*sip.ContactHeader); ok && len(c.Address.Headers) > 0 && !strings.Contains(h.Value(), "<") {
-				return bad("Contact with a '?' must be in angle brackets")
-			}
-		}
 	}
 	if unsupported := required(req); unsupported != "" {
 		return &Refusal{420, "Bad Extension", []sip.Header{sip.NewHeader("Unsupported", unsupported)}}
 	}
-	return nil
+	return content(req)
 }
 
 func bad(reason string) *Refusal { return &Refusal{400, reason, nil} }
@@ -59,6 +54,11 @@ func mandatory(req *sip.Request) *Refusal {
 	for _, name := range []string{"To", "From", "Call-ID", "CSeq", "Max-Forwards", "Content-Length"} {
 		if len(req.GetHeaders(name)) > 1 {
 			return bad(name + " comes twice")
+		}
+	}
+	for _, h := range req.Headers() {
+		if name, ok := unread(h); ok {
+			return bad(name + " cannot be read")
 		}
 	}
 	via, cseq := req.Via(), req.CSeq()
@@ -81,13 +81,33 @@ func mandatory(req *sip.Request) *Refusal {
 	if branch, _ := via.Params.Get("branch"); branch == "z9hG4bK" {
 		return bad("Via branch is empty")
 	}
-	if hops := req.MaxForwards(); hops != nil && hops.Val() == 0 && req.Method != sip.OPTIONS {
+	if hops := req.MaxForwards(); hops != nil && hops.Val() == 0 && !contains(endsHere, string(req.Method)) {
 		return &Refusal{483, "Too Many Hops", nil}
 	}
 	if tag, ok := param(req.From().Params, "tag"); (!ok || tag == "") && !req.IsCancel() {
 		return bad("From has no tag")
 	}
 	return nil
+}
+
+// endsHere lists the methods that go no further than this server, or that end
+// what is there: no hop is left to be counted.
+var endsHere = []string{"OPTIONS", "REGISTER", "ACK", "CANCEL", "BYE"}
+
+// unread tells whether Parser could not read a header that matters, and which.
+func unread(h sip.Header) (string, bool) {
+	switch h.(type) {
+	case *sip.ToHeader, *sip.FromHeader, *sip.CallIDHeader, *sip.CSeqHeader, *sip.MaxForwardsHeader, *sip.ContentLengthHeader,
+		*sip.ContactHeader, *sip.ContentTypeHeader, *sip.RouteHeader, *sip.RecordRouteHeader:
+		return "", false
+	}
+	name := h.Name()
+	for _, known := range []string{"To", "From", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Contact", "Content-Type", "Route", "Record-Route"} {
+		if strings.EqualFold(name, known) {
+			return known, true
+		}
+	}
+	return "", false
 }
 
 // required lists the extensions that a request insists on and we do not have.
@@ -135,11 +155,12 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// param finds a parameter by its name in any case.
+// param finds a parameter by its name in any case; the library leaves white
+// space around '=' in place.
 func param(params sip.HeaderParams, name string) (string, bool) {
-	for key, value := range params.Items() {
-		if strings.EqualFold(key, name) {
-			return value, true
+	for _, p := range params {
+		if strings.EqualFold(strings.TrimSpace(p.K), name) {
+			return strings.TrimSpace(p.V), true
 		}
 	}
 	return "", false

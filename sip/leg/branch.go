@@ -50,21 +50,24 @@ type Branch struct {
 	out    chan<- Progress
 	owner  <-chan struct{} // closed when nobody listens to out any more
 
+	unwanted chan struct{} // closed when the owner wants no answer any more
+
 	mu        sync.Mutex
 	req       *sip.Request
 	heard     bool   // a 1xx came
-	cancelled bool   // the owner wants no answer any more
+	cancelled bool   // unwanted is closed
 	sent      bool   // CANCEL is out
 	reason    string // Reason header of the CANCEL
 	leg       *Leg   // of the 2xx that was taken
 	lateBody  []byte // the ACK's body, for retransmitted 2xx
 	acked     bool
+	ended     map[string]*Leg // dialogs of 2xx that nobody wanted, by the party's tag
 }
 
 // Ring sends the INVITE and reports on out until owner is closed or the branch
 // has ended. It does not block.
 func (n *Net) Ring(ctx context.Context, t Target, out chan<- Progress, owner <-chan struct{}) *Branch {
-	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner}
+	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner, unwanted: make(chan struct{}), ended: map[string]*Leg{}}
 	b.req = b.invite(uuid.NewString(), sip.GenerateTagN(16), 1)
 	go b.run(ctx)
 	return b
@@ -73,12 +76,12 @@ func (n *Net) Ring(ctx context.Context, t Target, out chan<- Progress, owner <-c
 func (b *Branch) invite(callID, tag string, cseq uint32) *sip.Request {
 	t := b.target
 	req := sip.NewRequest(sip.INVITE, *t.URI.Clone())
-	from := &sip.FromHeader{DisplayName: t.From.Name, Address: t.From.URI, Params: sip.NewParams()}
+	from := &sip.FromHeader{DisplayName: Quoted(t.From.Name), Address: t.From.URI, Params: sip.NewParams()}
 	from.Params.Add("tag", tag)
 	id, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
 	req.AppendHeader(&hops)
 	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{DisplayName: t.To.Name, Address: t.To.URI, Params: sip.NewParams()})
+	req.AppendHeader(&sip.ToHeader{DisplayName: Quoted(t.To.Name), Address: t.To.URI, Params: sip.NewParams()})
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: sip.INVITE})
 	req.AppendHeader(&sip.ContactHeader{Address: t.Contact})
@@ -94,11 +97,19 @@ func (b *Branch) invite(callID, tag string, cseq uint32) *sip.Request {
 // Allow lists the methods we take inside a dialog.
 const Allow = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, MESSAGE, NOTIFY"
 
-func (b *Branch) tell(p Progress) {
+// tell reports to the owner; false when nobody listens any more.
+func (b *Branch) tell(p Progress) bool {
 	p.Branch = b
 	select {
-	case b.out <- p:
 	case <-b.owner:
+		return false
+	default:
+	}
+	select {
+	case b.out <- p:
+		return true
+	case <-b.owner:
+		return false
 	}
 }
 
@@ -118,6 +129,9 @@ func (b *Branch) run(ctx context.Context) {
 				b.tell(Progress{Response: res})
 				return
 			}
+			if b.isCancelled() {
+				return
+			}
 		default:
 			b.tell(Progress{Response: res})
 			return
@@ -135,10 +149,16 @@ func (b *Branch) transaction(ctx context.Context) (*sip.Response, error) {
 	defer tx.Terminate()
 	dead := time.NewTimer(deadAfter)
 	defer dead.Stop()
+	unwanted := b.unwanted
 	for {
 		select {
 		case res := <-tx.Responses():
-			dead.Stop()
+			if res.To() == nil || res.From() == nil || res.CallID() == nil {
+				continue // nobody's: no dialog can be made of it
+			}
+			if !b.isCancelled() {
+				dead.Stop()
+			}
 			switch {
 			case res.IsProvisional():
 				b.provisional(res)
@@ -159,6 +179,9 @@ func (b *Branch) transaction(ctx context.Context) (*sip.Response, error) {
 			// A phone that answers later is told that it is too late.
 			b.tell(Progress{Err: fmt.Errorf("%w: %s", ErrDead, b.target.Flow)})
 			b.Cancel("")
+			dead.Reset(cancelWait)
+		case <-unwanted: // a phone that is gone would never say 487
+			unwanted = nil
 			dead.Reset(cancelWait)
 		case <-tx.Done():
 			if b.isCancelled() {
@@ -183,11 +206,9 @@ func (b *Branch) provisional(res *sip.Response) {
 
 // success hands a 2xx to the owner, or ends at once a call that nobody wants.
 func (b *Branch) success(res *sip.Response) {
-	if b.isCancelled() {
+	if b.isCancelled() || !b.tell(Progress{Response: res}) {
 		b.hangUp(res)
-		return
 	}
-	b.tell(Progress{Response: res})
 }
 
 // linger keeps the transaction for retransmitted 2xx until sipgo ends it.
@@ -213,21 +234,26 @@ func (b *Branch) again(res *sip.Response) {
 	b.mu.Unlock()
 	tag, _ := Param(res.To().Params, "tag")
 	switch {
-	case taken == nil:
-		if b.isCancelled() {
-			b.hangUp(res)
-		}
-	case taken.RemoteTag != tag:
+	case taken == nil && b.isCancelled(), taken != nil && taken.RemoteTag != tag:
 		b.hangUp(res)
 	case acked:
 		_ = taken.Ack(res.CSeq().SeqNo, body) // lost again: the next retransmission asks again
 	}
 }
 
-// hangUp acknowledges a 2xx and ends its dialog.
+// hangUp acknowledges a 2xx and ends its dialog; of a retransmitted 2xx only the
+// ACK was lost.
 func (b *Branch) hangUp(res *sip.Response) {
-	l := newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
-	if err := l.Ack(res.CSeq().SeqNo, nil); err != nil {
+	defer b.net.farewell()()
+	tag, _ := Param(res.To().Params, "tag")
+	b.mu.Lock()
+	l, again := b.ended[tag]
+	if !again {
+		l = newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
+		b.ended[tag] = l
+	}
+	b.mu.Unlock()
+	if err := l.Ack(res.CSeq().SeqNo, nil); err != nil || again {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
@@ -252,20 +278,15 @@ func (b *Branch) Ack(res *sip.Response, body []byte) error {
 	return l.Ack(res.CSeq().SeqNo, body)
 }
 
-// Refuse hangs up a 2xx that the owner does not want.
-func (b *Branch) Refuse(res *sip.Response) {
-	b.mu.Lock()
-	b.cancelled = true
-	b.mu.Unlock()
-	go b.hangUp(res)
-}
-
 // Cancel ends the branch: by CANCEL once the party has answered with a 1xx, by
 // ACK and BYE if its 2xx is on the way. reason is the value of the Reason header
 // (RFC 3326), such as `SIP;cause=200;text="Call completed elsewhere"`.
 func (b *Branch) Cancel(reason string) {
 	b.mu.Lock()
-	b.cancelled, b.reason = true, reason
+	if !b.cancelled {
+		b.cancelled, b.reason = true, reason
+		close(b.unwanted)
+	}
 	now := b.heard
 	b.mu.Unlock()
 	if now {
@@ -298,7 +319,9 @@ func (b *Branch) sendCancel() {
 	if b.reason != "" {
 		req.AppendHeader(sip.NewHeader("Reason", b.reason))
 	}
+	done := b.net.farewell()
 	go func() {
+		defer done()
 		ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
 		defer cancel()
 		_, _ = b.net.Do(ctx, req, b.target.Flow) // the INVITE's own 487 is what counts

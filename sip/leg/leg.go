@@ -3,6 +3,7 @@ package leg
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
@@ -10,8 +11,39 @@ import (
 
 // Party is a name and a URI, as in From and To.
 type Party struct {
-	Name string
+	Name string // as people read it
 	URI  sip.Uri
+}
+
+// Quoted writes a name as it stands between the quotes of a header (RFC 3261
+// section 25.1); sipgo writes names as they are. Control characters are left out.
+func Quoted(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r < ' ' || r == 0x7f {
+			continue
+		}
+		if r == '"' || r == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// Unquoted reads a name that stood between the quotes of a header.
+func Unquoted(text string) string {
+	var b strings.Builder
+	escaped := false
+	for _, r := range text {
+		if r == '\\' && !escaped {
+			escaped = true
+			continue
+		}
+		b.WriteRune(r)
+		escaped = false
+	}
+	return b.String()
 }
 
 // Leg is one dialog. Its methods may be called from any goroutine.
@@ -22,7 +54,7 @@ type Leg struct {
 	Flow      Flow
 
 	net           *Net
-	local, remote Party
+	local, remote Party // names as they stand in headers
 	contact       sip.Uri
 	mu            sync.Mutex
 	target        sip.Uri
@@ -41,6 +73,7 @@ func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Leg {
 		cseq:   1, heard: req.CSeq().SeqNo,
 	}
 	l.RemoteTag, _ = Param(req.From().Params, "tag")
+	l.target = req.From().Address // of a caller that tells no Contact
 	l.retarget(req.Contact())
 	for _, h := range req.GetHeaders("Record-Route") {
 		if rr, ok := h.(*sip.RecordRouteHeader); ok {
@@ -161,11 +194,12 @@ func SetSDP(msg sip.Message, body []byte) {
 	msg.SetBody(body)
 }
 
-// Param finds a parameter by its name in any case; sipgo compares exactly.
+// Param finds a parameter by its lower-case name; sipgo compares exactly and
+// leaves white space around '=' in place.
 func Param(params sip.HeaderParams, name string) (string, bool) {
-	for key, value := range params.Items() {
-		if sip.ASCIIToLower(key) == name {
-			return value, true
+	for _, p := range params {
+		if strings.EqualFold(strings.TrimSpace(p.K), name) {
+			return strings.TrimSpace(p.V), true
 		}
 	}
 	return "", false

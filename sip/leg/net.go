@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
@@ -34,6 +35,44 @@ type Net struct {
 	Layer  *sip.TransportLayer
 	UDP    sip.Addr // our listener: all UDP leaves from it
 	Agent  string   // User-Agent of what we send
+
+	mu      sync.Mutex
+	leaving int           // CANCELs and BYEs of branches that are on their way
+	left    chan struct{} // closed when there is none
+}
+
+// farewell counts in a CANCEL or BYE; done counts it out.
+func (n *Net) farewell() (done func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leaving++
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.leaving--; n.leaving == 0 && n.left != nil {
+			close(n.left)
+			n.left = nil
+		}
+	}
+}
+
+// Farewells waits until every party that was told to stop has said so, or ctx
+// has ended: the sockets may be closed then.
+func (n *Net) Farewells(ctx context.Context) {
+	n.mu.Lock()
+	if n.leaving == 0 {
+		n.mu.Unlock()
+		return
+	}
+	if n.left == nil {
+		n.left = make(chan struct{})
+	}
+	left := n.left
+	n.mu.Unlock()
+	select {
+	case <-left:
+	case <-ctx.Done():
+	}
 }
 
 // Do runs one non-INVITE transaction on a flow up to its final response.

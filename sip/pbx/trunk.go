@@ -37,7 +37,7 @@ func NameAddr(p leg.Party) string {
 	if p.Name == "" {
 		return addr
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(p.Name) + `" ` + addr
+	return `"` + leg.Quoted(p.Name) + `" ` + addr
 }
 
 // destination is where requests to the PBX are sent: its proxy, or its domain.
