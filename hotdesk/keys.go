@@ -15,7 +15,6 @@ func seatsKey(e Extension) string      { return "/seats/" + string(e) }
 func fetchedKey(id DeviceID) string    { return "/fetched/" + string(id) }
 func holdKey(id DeviceID) string       { return "/hold/" + string(id) }
 func siteKey(name string) string       { return "/site/" + name }
-func deskKey(site, desk string) string { return "/desk/" + site + "/" + desk }
 func pbxKey(name string) string        { return "/pbx/" + name }
 func paramKey(layer, id string) string { return "/param/" + layer + "/" + id }
 func auditKey(op string) string        { return AuditPrefix + op }

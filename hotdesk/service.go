@@ -84,7 +84,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 	close(s.ready)
 	for {
-		rev, err = s.follow(ctx, rev)
+		err = s.follow(ctx, rev)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -97,14 +97,21 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 }
 
-// seed writes the first records of an empty store.
+// schemaVersion is what this version writes and reads.
+const schemaVersion = 1
+
+// seed writes the first records of an empty store. A store of a later version is
+// refused before anything is written.
 func (s *Service) seed(ctx context.Context) error {
 	_, err := s.store.Update(ctx, func(tx Txn) error {
-		_, ok, err := get[int](tx, schemaKey)
+		version, ok, err := get[int](tx, schemaKey)
+		if err == nil && ok && version != schemaVersion {
+			err = fmt.Errorf("%w: the data is of version %d and this program reads version %d; run the newer program, or restore a backup", ErrInvalid, version, schemaVersion)
+		}
 		if err != nil || ok {
 			return err
 		}
-		if err := put(tx, schemaKey, 1); err != nil {
+		if err := put(tx, schemaKey, schemaVersion); err != nil {
 			return err
 		}
 		return put(tx, numberingKey, Numbering{Settings: defaultSettings(), Sites: map[string][]string{}})
@@ -177,17 +184,16 @@ func (s *snapshot) keys() iter.Seq[string] {
 }
 
 // follow applies commits as they come, until ctx ends or the feed breaks.
-func (s *Service) follow(ctx context.Context, after Rev) (Rev, error) {
+func (s *Service) follow(ctx context.Context, after Rev) error {
 	for c, err := range s.store.Watch(ctx, after) {
 		if err != nil {
-			return after, err
+			return err
 		}
 		if err := s.take(c, true); err != nil {
-			return after, err
+			return err
 		}
-		after = c.Rev
 	}
-	return after, ctx.Err()
+	return ctx.Err()
 }
 
 // take brings one commit into the snapshot and then tells its events.

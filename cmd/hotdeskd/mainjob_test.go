@@ -250,3 +250,27 @@ func TestWrongPIN(t *testing.T) {
 		t.Errorf("the next login call: %v", err)
 	}
 }
+
+// What the PBX answers is told to the phone in our own words: busy as busy, its
+// failures as ours, and never its challenge.
+func TestTrunkRefuses(t *testing.T) {
+	t.Parallel()
+	peer := startTrunk(t)
+	s := startServer(t)
+	s.apply(office(peer.addr))
+	p := s.phone(0, nil)
+	s.must("registration", p.Registered(s.context()))
+	for n, c := range []struct {
+		trunk, phone int
+		result       string
+	}{{486, 486, "busy"}, {503, 503, "failed"}, {407, 503, "failed"}, {404, 404, "refused"}} {
+		peer.answer(c.trunk)
+		var refused *simphone.Refused
+		if _, err := p.Dial(s.context(), "112"); !errors.As(err, &refused) || refused.Status != c.phone {
+			t.Errorf("the PBX said %d, the phone heard %v; want %d", c.trunk, err, c.phone)
+		}
+		if got := s.awaitCalls(n + 1)[n]; got.Result != c.result {
+			t.Errorf("the PBX said %d, the record says %q; want %q", c.trunk, got.Result, c.result)
+		}
+	}
+}

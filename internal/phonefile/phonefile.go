@@ -40,7 +40,7 @@ func Parse(d Dialect, data []byte) (*File, error) {
 		raw = bytes.TrimSuffix(raw, []byte("\r"))
 		switch trimmed := bytes.TrimSpace(raw); {
 		case n == 0 && !bytes.HasPrefix(raw, []byte("#!version:")):
-			return nil, fmt.Errorf("%w: line 1 must be #!version:", ErrSyntax)
+			return nil, fmt.Errorf("%w: line 1 must begin with #!version: and a number", ErrSyntax)
 		case len(trimmed) == 0 || trimmed[0] == '#':
 			f.lines = append(f.lines, line{text: string(raw)})
 			continue
