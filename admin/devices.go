@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -114,14 +113,14 @@ type DeviceInput struct {
 
 func (s *Server) devices() {
 	route(s, http.MethodGet, "/devices", "List devices and pending phones", 200, s.listDevices)
-	route(s, http.MethodPost, "/devices", "Add an approved device", 201, func(ctx context.Context, in *struct{ Body deviceSpec }) (*body[Device], error) {
+	route(s, http.MethodPost, "/devices", "Add an approved device", 201, func(ctx context.Context, in *struct{ Body NewDevice }) (*body[Device], error) {
 		p, err := s.Desk.AddDevice(ctx, in.Body.spec(in.Body.MAC), by(ctx))
 		return s.shown(p, err)
 	})
 	route(s, http.MethodGet, "/devices/{id}", "Show a device", 200, s.getDevice)
 	route(s, http.MethodPatch, "/devices/{id}", "Change a device", 200, func(ctx context.Context, in *struct {
 		DeviceInput
-		Body devicePatch
+		Body DevicePatch
 	}) (*body[Device], error) {
 		p, err := s.Desk.FindDevice(in.ID)
 		if err == nil {
@@ -151,16 +150,35 @@ func (s *Server) devices() {
 	route(s, http.MethodPost, "/devices/{id}/approve", "Approve a pending phone", 200, s.approve)
 	route(s, http.MethodPost, "/devices/{id}/login", "Log a user in without a PIN", 200, s.login)
 	route(s, http.MethodPost, "/devices/{id}/logout", "Log out whoever is at the device", 204, s.logout)
+	route(s, http.MethodPost, "/devices/{id}/replace", "Put another phone in a device's place", 204, func(ctx context.Context, in *struct {
+		DeviceInput
+		Body struct {
+			MAC   string `json:"mac"`
+			Model string `json:"model,omitempty"`
+		}
+	}) (*none, error) {
+		p, err := s.Desk.FindDevice(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		mac, err := hotdesk.ParseMAC(in.Body.MAC)
+		if err != nil {
+			return nil, err
+		}
+		return &none{}, s.Desk.Replace(ctx, p.Device.ID, mac, in.Body.Model, by(ctx))
+	})
+	route(s, http.MethodGet, "/devices/{id}/explain", "Say where each parameter of the configuration comes from", 200, s.explain)
 	route(s, http.MethodGet, "/devices/{id}/config", "Show the device's configuration", 200, s.config)
 }
 
-// deviceSpec is a new device; devicePatch a change of one.
-type deviceSpec struct {
+// NewDevice is a device to be added.
+type NewDevice struct {
 	MAC string `json:"mac"`
-	devicePatch
+	DevicePatch
 }
 
-type devicePatch struct {
+// DevicePatch is a change of a device; what is left out stays.
+type DevicePatch struct {
 	Model       *string `json:"model,omitempty"`
 	Site        *string `json:"site,omitempty"`
 	Desk        *string `json:"desk,omitempty"`
@@ -168,7 +186,7 @@ type devicePatch struct {
 	DefaultUser *string `json:"default_user,omitempty"`
 }
 
-func (p devicePatch) spec(mac string) hotdesk.DeviceSpec {
+func (p DevicePatch) spec(mac string) hotdesk.DeviceSpec {
 	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser}
 }
 
@@ -225,7 +243,7 @@ func (s *Server) shown(p hotdesk.Phone, err error) (*body[Device], error) {
 
 func (s *Server) approve(ctx context.Context, in *struct {
 	DeviceInput
-	Body *devicePatch
+	Body *DevicePatch
 }) (*body[Device], error) {
 	mac, err := hotdesk.ParseMAC(in.ID)
 	if err != nil {
@@ -328,14 +346,44 @@ func (s *Server) config(ctx context.Context, in *struct {
 	if in.Secrets {
 		return &body[ConfigFiles]{ConfigFiles{version, files}}, s.Desk.NoteSecretsShown(ctx, p.Device.ID, by(ctx))
 	}
-	secrets, err := s.Files.Secrets(p.Device.ID)
+	hide, err := s.hider(p.Device.ID)
 	if err != nil {
-		return nil, errors.Join(err)
+		return nil, err
 	}
 	for i := range files {
-		for _, secret := range secrets {
-			files[i].Content = strings.ReplaceAll(files[i].Content, secret.Reveal(), "********")
-		}
+		files[i].Content = hide.Replace(files[i].Content)
 	}
 	return &body[ConfigFiles]{ConfigFiles{version, files}}, nil
+}
+
+// hider puts asterisks in the place of a device's secrets.
+func (s *Server) hider(id hotdesk.DeviceID) (*strings.Replacer, error) {
+	secrets, err := s.Files.Secrets(id)
+	if err != nil {
+		return nil, err
+	}
+	var pairs []string
+	for _, secret := range secrets {
+		pairs = append(pairs, secret.Reveal(), secret.String())
+	}
+	return strings.NewReplacer(pairs...), nil
+}
+
+func (s *Server) explain(_ context.Context, in *DeviceInput) (*body[list[hotdesk.Provenance]], error) {
+	p, err := s.Desk.FindDevice(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Files.Explain(p.Device.ID)
+	if err != nil {
+		return nil, err
+	}
+	hide, err := s.hider(p.Device.ID)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].Value = hide.Replace(all[i].Value)
+	}
+	return listOf(all), nil
 }

@@ -16,6 +16,7 @@ import (
 // Files shows what phones are served; provisioning does it.
 type Files interface {
 	Config(hotdesk.DeviceID) (version uint64, files []hotdesk.File, err error)
+	Explain(hotdesk.DeviceID) ([]hotdesk.Provenance, error)
 	Secrets(hotdesk.DeviceID) ([]hotdesk.Secret, error)
 	DeviceURL(hotdesk.Device) string
 	EnrolmentURL(site string) string

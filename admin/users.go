@@ -33,7 +33,7 @@ func (s *Server) user(v hotdesk.UserView) User {
 	for _, id := range v.Devices {
 		u.Devices = append(u.Devices, string(id))
 	}
-	if v.LockedUntil.After(time.Now()) {
+	if !v.LockedUntil.IsZero() {
 		u.LockedUntil = &v.LockedUntil
 	}
 	return u
@@ -46,8 +46,8 @@ type UserInput struct {
 
 func (in UserInput) ext() hotdesk.Extension { return hotdesk.Extension(in.Extension) }
 
-// userPatch is a change of a user.
-type userPatch struct {
+// UserPatch is a change of a user; what is left out stays.
+type UserPatch struct {
 	Name     *string              `json:"name,omitempty"`
 	PIN      *string              `json:"pin,omitempty" doc:"4 to 16 digits; hashed on arrival"`
 	Enabled  *bool                `json:"enabled,omitempty" doc:"false ends the sessions"`
@@ -59,12 +59,13 @@ type userPatch struct {
 	Keys     []hotdesk.Key        `json:"keys,omitempty"`
 }
 
-type newUser struct {
+// NewUser is a user to be added.
+type NewUser struct {
 	Extension string `json:"extension"`
-	userPatch
+	UserPatch
 }
 
-func (p userPatch) spec(extension string) hotdesk.UserSpec {
+func (p UserPatch) spec(extension string) hotdesk.UserSpec {
 	return hotdesk.UserSpec{
 		Extension: extension, Name: p.Name, PIN: p.PIN, Enabled: p.Enabled, HotDesk: p.HotDesk, Language: p.Language,
 		CallerID: p.CallerID, OffDesk: p.OffDesk, PBX: p.PBX, Keys: p.Keys,
@@ -79,7 +80,7 @@ func (s *Server) users() {
 		}
 		return listOf(all), nil
 	})
-	route(s, http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body newUser }) (*body[User], error) {
+	route(s, http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body NewUser }) (*body[User], error) {
 		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))
 		return s.shownUser(v, err)
 	})
@@ -89,7 +90,7 @@ func (s *Server) users() {
 	})
 	route(s, http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
 		UserInput
-		Body userPatch
+		Body UserPatch
 	}) (*body[User], error) {
 		v, err := s.Desk.UpdateUser(ctx, in.ext(), in.Body.spec(in.Extension), by(ctx))
 		return s.shownUser(v, err)

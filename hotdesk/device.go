@@ -172,6 +172,47 @@ func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
 	})
 }
 
+// Replace gives a device another phone: the HD number, desk and keys stay, the
+// old phone is let go and the new one is claimed when it comes. Its session ends.
+func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by string) error {
+	if err := s.disturbable(id); err != nil {
+		return err
+	}
+	if model != "" {
+		if _, ok := s.models[model]; !ok {
+			return fmt.Errorf("%w: %q; GET /api/v1/models lists them", ErrUnknownModel, model)
+		}
+	}
+	row := s.row("device.replaced", by)
+	row.Detail = map[string]string{"mac": mac.String()}
+	err := s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
+		owner, taken, err := get[DeviceID](tx, macKey(mac))
+		if err != nil {
+			return err
+		}
+		if taken && owner != id {
+			return fmt.Errorf("%w: MAC %s belongs to %s", ErrConflict, mac, owner)
+		}
+		if err := s.endSession(tx, d, row, "replaced"); err != nil {
+			return err
+		}
+		tx.Delete(macKey(d.MAC))
+		d.MAC, d.Claimed = mac, false
+		if model != "" {
+			d.Model = model
+		}
+		d.URLNumber++ // the old phone's URL now lets it go
+		d.raise()
+		d.Floor = d.Generation
+		tx.Delete(fetchedKey(id))
+		return put(tx, macKey(mac), id)
+	})
+	if err == nil {
+		s.live.forgetPending(mac)
+	}
+	return err
+}
+
 // RemoveDevice deletes a device that nobody uses. Its HD number is not given out
 // again.
 func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) error {

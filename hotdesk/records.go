@@ -287,3 +287,10 @@ type File struct {
 	ContentType string `json:"content_type"`
 	Content     string `json:"content"`
 }
+
+// Provenance says where one parameter of a phone's file comes from.
+type Provenance struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+	Layer string `json:"layer"` // "template", or the layer that an administrator set, "site roma"
+}

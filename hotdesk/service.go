@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,7 @@ type Service struct {
 	log    *slog.Logger
 	snap   *snapshot
 	ready  chan struct{}
+	broken atomic.Pointer[error] // why the last transaction could not be written; nil when it was
 }
 
 // New builds the service; nothing runs until Serve.
@@ -282,12 +284,24 @@ func (s *Service) update(ctx context.Context, fn func(Txn) error) error {
 	for tries := 0; errors.Is(err, ErrUnknownOutcome) && tries < 3; tries++ {
 		rev, err = s.store.Update(ctx, fn)
 	}
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) {
+		s.broken.Store(&err)
+	}
 	if err != nil {
 		return err
 	}
+	s.broken.Store(nil)
 	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
 	defer cancel()
 	s.snap.wait(ctx.Done(), rev)
+	return nil
+}
+
+// Healthy returns why logins and changes are not possible now; nil when they are.
+func (s *Service) Healthy() error {
+	if err := s.broken.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 type UserView struct {
 	User        User
 	Devices     []DeviceID // where calls to the user ring
-	LockedUntil time.Time  // zero: not locked
+	LockedUntil time.Time  // zero: not locked now
 }
 
 // Users lists all users by extension.
@@ -22,7 +22,7 @@ func (s *Service) Users() []UserView {
 	defer s.snap.mu.RUnlock()
 	all := make([]UserView, 0, len(s.snap.users))
 	for _, ext := range slices.Sorted(maps.Keys(s.snap.users)) {
-		all = append(all, s.snap.user(ext))
+		all = append(all, s.snap.user(ext, s.now()))
 	}
 	return all
 }
@@ -34,11 +34,15 @@ func (s *Service) User(ext Extension) (UserView, error) {
 	if s.snap.users[ext] == nil {
 		return UserView{}, fmt.Errorf("%w: user %s", ErrNotFound, ext)
 	}
-	return s.snap.user(ext), nil
+	return s.snap.user(ext, s.now()), nil
 }
 
-func (s *snapshot) user(ext Extension) UserView {
-	return UserView{User: *s.users[ext], Devices: slices.Clone(s.rings[ext]), LockedUntil: s.userLocks[ext]}
+func (s *snapshot) user(ext Extension, now time.Time) UserView {
+	v := UserView{User: *s.users[ext], Devices: slices.Clone(s.rings[ext])}
+	if until := s.userLocks[ext]; now.Before(until) {
+		v.LockedUntil = until
+	}
+	return v
 }
 
 // Sites lists all sites by name.

@@ -18,10 +18,16 @@ type File struct {
 	Name        string
 	ContentType string
 	Content     []byte
-	// Provenance says for each key that a layer set, which one it was.
-	Provenance map[string]string
+	// Parameters are the file's keys in order.
+	Parameters []Parameter
 	// Dropped names keys of the user that did not fit on the phone.
 	Dropped []string
+}
+
+// Parameter is one key of a file, and who set it.
+type Parameter struct {
+	Key, Value string
+	Layer      string // name of the layer; empty for the template
 }
 
 // Render writes the file of one kind for one phone. Layers come weakest first.
@@ -43,12 +49,16 @@ func (s *Set) Render(kind Kind, p Phone, layers []Layer) (File, error) {
 	}
 	f := File{
 		Name: strings.Replace(v.DeviceFile, "{mac}", p.MAC, 1), ContentType: v.ContentType,
-		Provenance: map[string]string{}, Dropped: dropped,
+		Dropped: dropped,
 	}
+	setBy := map[string]string{}
 	if kind == Device {
-		if err := v.override(parsed, layers, f.Provenance); err != nil {
+		if err := v.override(parsed, layers, setBy); err != nil {
 			return File{}, err
 		}
+	}
+	for _, key := range parsed.Keys() {
+		f.Parameters = append(f.Parameters, Parameter{key, parsed.Value(key), setBy[key]})
 	}
 	f.Content = parsed.Bytes()
 	return f, nil
@@ -82,7 +92,7 @@ func layout(p Phone, places int) (keys []Key, dropped []string) {
 }
 
 // override merges the administrators' parameters by key.
-func (v *vendor) override(f *phonefile.File, layers []Layer, provenance map[string]string) error {
+func (v *vendor) override(f *phonefile.File, layers []Layer, setBy map[string]string) error {
 	for _, layer := range layers {
 		for _, key := range slices.Sorted(maps.Keys(layer.Values)) {
 			if v.protected(key) {
@@ -93,7 +103,7 @@ func (v *vendor) override(f *phonefile.File, layers []Layer, provenance map[stri
 				return fmt.Errorf("%s (layer %s): %w", key, layer.Name, err)
 			}
 			f.Set(key, value)
-			provenance[key] = layer.Name
+			setBy[key] = layer.Name
 		}
 	}
 	return nil

@@ -177,8 +177,8 @@ func TestOverrides(t *testing.T) {
 	if got := parsed.Value("phone_setting.ring_type"); got != "Ring3.wav" {
 		t.Errorf("ring type %q", got)
 	}
-	if got := f.Provenance["phone_setting.ring_type"]; got != "model yealink-t46u" {
-		t.Errorf("provenance %q", got)
+	if want := (Parameter{"phone_setting.ring_type", "Ring3.wav", "model yealink-t46u"}); !slices.Contains(f.Parameters, want) {
+		t.Errorf("the parameters do not have %+v", want)
 	}
 	for _, key := range []string{"account.1.password", "static.auto_provision.server.url", "phone_setting.emergency.number", "dialplan.digitmap.string"} {
 		if _, err := s.Render(Device, idle("yealink-t46u"), []Layer{{"device", map[string]string{key: "x"}}}); !errors.Is(err, ErrProtected) {

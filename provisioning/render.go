@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"fmt"
@@ -40,6 +41,23 @@ func (s *Server) Config(id hotdesk.DeviceID) (version uint64, files []hotdesk.Fi
 		return 0, nil, err
 	}
 	return p.Device.Wanted, []hotdesk.File{{Name: f.Name, ContentType: f.ContentType, Content: string(f.Content)}}, nil
+}
+
+// Explain says for every parameter of the device's file where it comes from.
+func (s *Server) Explain(id hotdesk.DeviceID) ([]hotdesk.Provenance, error) {
+	p, err := s.Desk.Phone(id)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.render(p, p.Device.Wanted)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]hotdesk.Provenance, len(f.Parameters))
+	for i, param := range f.Parameters {
+		all[i] = hotdesk.Provenance{Key: param.Key, Value: param.Value, Layer: cmp.Or(param.Layer, "template")}
+	}
+	return all, nil
 }
 
 // Secrets lists what must be hidden when a device's file is shown.

@@ -166,7 +166,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	}
 	api, err := admin.New(admin.Options{
 		Desk: a.desk, Live: live, Files: a.files, Journal: history{book, in(journalDir)}, Phones: edge, Ladder: a.files,
-		Models: models, Version: version(), Ready: func() error { return nil }, Log: log,
+		Models: models, Version: version(), Ready: a.desk.Healthy, Log: log,
 		Listeners: map[string]string{"provisioning.http": url, "sip.udp": udp.LocalAddr().String(), "socket": socket},
 	})
 	if err != nil {
@@ -262,15 +262,17 @@ func version() string {
 	return info.Main.Version
 }
 
-// newLog makes the server's log.
-func newLog(c logConfig, w io.Writer) (*slog.Logger, error) {
-	level, err := c.level()
+// newLog makes the server's log; level can be changed while it runs.
+func newLog(c logConfig, w io.Writer) (log *slog.Logger, level *slog.LevelVar, err error) {
+	level = &slog.LevelVar{}
+	now, err := c.level()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	level.Set(now)
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(slog.NewJSONHandler(w, options)), level, nil
 	}
-	return slog.New(slog.NewTextHandler(w, options)), nil
+	return slog.New(slog.NewTextHandler(w, options)), level, nil
 }

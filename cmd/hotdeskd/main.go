@@ -50,6 +50,13 @@ func newRoot() *cobra.Command {
 		Short:         "Shared desks for ordinary SIP desk phones",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%w: there is no command %q; hotdeskd --help lists them", errUsage, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(serveCommand(), checkStoreCommand(), versionCommand(), simCommand())
@@ -57,10 +64,10 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// exactly refuses a wrong number of arguments as wrong usage.
+// exactly refuses a wrong number of arguments as wrong usage; -1 takes any.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if n >= 0 && len(args) != n {
 			return fmt.Errorf("%w: %s needs %d argument(s): hotdeskd %s", errUsage, cmd.CommandPath(), n, cmd.UseLine())
 		}
 		return nil

@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/gin-gonic/gin"
 	"github.com/spf13/cobra"
@@ -32,10 +35,11 @@ func serveCommand() *cobra.Command {
 					return err
 				}
 			}
-			log, err := newLog(c.Log, cmd.ErrOrStderr())
+			log, level, err := newLog(c.Log, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
+			defer reloadOnHangup(file, level, log)()
 			gin.SetMode(gin.ReleaseMode)
 			if demo {
 				return runDemo(cmd.Context(), c, cmd.OutOrStdout(), ready, log)
@@ -58,6 +62,37 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&ready, "ready-file", "", "write the listeners' addresses to this file once everything listens")
 	cmd.Flags().BoolVar(&demo, "demo", false, "tell the whole story with simulated phones on loopback, then go on until ctrl-C")
 	return cmd
+}
+
+// reloadOnHangup reads the configuration again at every SIGHUP and takes over the
+// log level. A file that cannot be read changes nothing. The returned function
+// ends it.
+func reloadOnHangup(file string, level *slog.LevelVar, log *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range hangups {
+			c, err := loadConfig(file, os.Environ())
+			if err != nil {
+				log.Error("configuration not reloaded; the old one stays", "err", err)
+				continue
+			}
+			now, err := c.Log.level()
+			if err != nil {
+				log.Error("configuration not reloaded; the old one stays", "err", err)
+				continue
+			}
+			level.Set(now)
+			log.Info("configuration reloaded", "level", now.String())
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-done
+	}
 }
 
 // welcome says where everything is and what to do next.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -76,6 +77,66 @@ func post(f *clientFlags, use, short, path, verb string) *cobra.Command {
 	})
 }
 
+// bulk is a post on one device, or on all that --where selects.
+func bulk(f *clientFlags, use, short, verb string) *cobra.Command {
+	var where string
+	cmd := action(f, use, short, -1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		if (where == "") == (len(args) != 1) {
+			return "", fmt.Errorf("%w: give one device, or --where 'state=stale site=roma'", errUsage)
+		}
+		if where != "" {
+			selected, err := selectDevices(ctx, c, where)
+			if err != nil {
+				return "", err
+			}
+			args = selected
+		}
+		var said strings.Builder
+		for _, id := range args {
+			if err := c.Post(ctx, "/devices/"+url.PathEscape(id)+verb, nil, nil); err != nil {
+				return said.String(), fmt.Errorf("%s: %w", id, err)
+			}
+			fmt.Fprintln(&said, id+": done")
+		}
+		if len(args) == 0 {
+			return "no device matches", nil
+		}
+		return said.String(), nil
+	})
+	cmd.Flags().StringVar(&where, "where", "", "all devices that match, such as 'state=stale site=roma'")
+	return cmd
+}
+
+// selectDevices lists the ids of devices whose fields are as said.
+func selectDevices(ctx context.Context, c *admin.Client, where string) ([]string, error) {
+	devices, err := admin.List[admin.Device](ctx, c, "/devices")
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, d := range devices {
+		if d.ID == nil {
+			continue
+		}
+		match := true
+		for _, term := range strings.Fields(where) {
+			key, value, _ := strings.Cut(term, "=")
+			field, known := map[string][]string{
+				"state": {d.State, d.Config.State}, "site": {d.Site}, "model": {d.Model}, "vendor": {d.Vendor}, "desk": {d.Desk},
+				"type": {d.Type}, "user": {text(d.User)},
+			}[key]
+			if !known {
+				return nil, fmt.Errorf("%w: --where: %q; use state, site, model, vendor, desk, type or user", errUsage, term)
+			}
+			match = match && slices.Contains(field, value)
+		}
+		if match {
+			ids = append(ids, *d.ID)
+		}
+	}
+	return ids, nil
+}
+
 func deviceCommand(f *clientFlags) *cobra.Command {
 	const path = "/devices/"
 	return group("device", "Phones",
@@ -86,12 +147,12 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 			}),
 		showing(f, "show ID", "Show a device, by id or MAC", path),
 		addDevice(f), approveDevice(f),
-		post(f, "block ID", "Block a device; its emergency calls pass", path, "/block"),
-		post(f, "unblock ID", "Open a blocked device", path, "/unblock"),
-		post(f, "release ID", "Let a device be claimed anew by a phone that was reset", path, "/release"),
-		post(f, "resync ID", "Ask the phone to fetch its configuration", path, "/resync"),
-		post(f, "reboot ID", "Ask the phone to restart", path, "/reboot"),
-		post(f, "rotate ID", "Give the device a new secret", path, "/rotate"),
+		bulk(f, "block ID", "Block a device; its emergency calls pass", "/block"),
+		bulk(f, "unblock ID", "Open a blocked device", "/unblock"),
+		bulk(f, "release ID", "Let a device be claimed anew by a phone that was reset", "/release"),
+		bulk(f, "resync ID", "Ask the phone to fetch its configuration", "/resync"),
+		bulk(f, "reboot ID", "Ask the phone to restart", "/reboot"),
+		bulk(f, "rotate ID", "Give the device a new secret", "/rotate"),
 		moveDevice(f),
 		action(f, "remove ID", "Delete a device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
 			return args[0] + ": removed", c.Delete(ctx, path+url.PathEscape(args[0]))
@@ -101,7 +162,7 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 			err := c.Post(ctx, path+url.PathEscape(args[0])+"/login", map[string]string{"user": args[1]}, &s)
 			return fmt.Sprintf("%s: user %s, session %s", s.Device, s.User, s.ID), err
 		}),
-		logoutDevice(f), configDevice(f),
+		logoutDevice(f), replaceDevice(f), configDevice(f), explainDevice(f),
 	)
 }
 
@@ -183,6 +244,24 @@ func configDevice(f *clientFlags) *cobra.Command {
 	})
 	c.Flags().BoolVar(&secrets, "secrets", false, "show secrets; written to the audit log")
 	return c
+}
+
+func replaceDevice(f *clientFlags) *cobra.Command {
+	var model string
+	c := action(f, "replace ID NEWMAC", "Put another phone in a device's place; its number, desk and keys stay", 2, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		body := map[string]string{"mac": args[1], "model": model}
+		return args[0] + ": waits for " + args[1], c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/replace", body, nil)
+	})
+	c.Flags().StringVar(&model, "model", "", "model of the new phone, when it is another one")
+	return c
+}
+
+func explainDevice(f *clientFlags) *cobra.Command {
+	return &cobra.Command{Use: "explain ID", Short: "Say where each parameter of the configuration comes from", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return printList(cmd, f, "/devices/"+url.PathEscape(args[0])+"/explain", []string{"PARAMETER", "LAYER", "VALUE"}, func(p hotdesk.Provenance) []string {
+			return []string{p.Key, p.Layer, p.Value}
+		})
+	}}
 }
 
 func userCommand(f *clientFlags) *cobra.Command {
