@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -137,6 +138,11 @@ func (e *Edge) alarm(id hotdesk.DeviceID, r hotdesk.Route) {
 	}
 	go func() {
 		defer e.calls.leave()
+		defer func() {
+			if p := recover(); p != nil {
+				e.Log.Error("emergency call not written to the audit log", "device", string(id), "panic", fmt.Sprint(p))
+			}
+		}()
 		row := hotdesk.AuditRow{
 			Op: sip.GenerateTagN(16), Time: e.Now().UTC(), Action: "emergency.called", By: "phone",
 			Device: id, User: r.Caller.User, Detail: map[string]string{"number": r.Number, "desk": r.Caller.Name},
