@@ -85,8 +85,10 @@ func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() t
 
 // Serve works until ctx ends.
 func (r *Resync) Serve(ctx context.Context) error {
+	// What happens from here on is heard, whenever the listener gets going.
+	after := r.live.LastEvent()
 	var listening sync.WaitGroup
-	listening.Go(func() { r.listen(ctx) })
+	listening.Go(func() { r.listen(ctx, after) })
 	defer listening.Wait()
 	defer r.sending.Wait()
 	r.lookAtAll(ctx)
@@ -115,8 +117,8 @@ func (r *Resync) Serve(ctx context.Context) error {
 }
 
 // listen follows the events; each one says which device to look at.
-func (r *Resync) listen(ctx context.Context) {
-	for ev := range r.live.Events(ctx, 0) {
+func (r *Resync) listen(ctx context.Context, after uint64) {
+	for ev := range r.live.Events(ctx, after) {
 		switch ev.Name {
 		case "site.saved", "pbx.saved", "parameter.saved", "settings.saved", "reset":
 			r.lookAtAll(ctx)
