@@ -31,11 +31,12 @@ type call struct {
 
 // side is one of the two legs.
 type side struct {
-	call  *call
-	leg   *leg.Leg
-	other *side
-	acks  acks
-	busy  chan struct{} // one re-INVITE or UPDATE at a time
+	call   *call
+	device hotdesk.DeviceID // whose phone it is; empty behind a PBX
+	leg    *leg.Leg
+	other  *side
+	acks   acks
+	busy   chan struct{} // one re-INVITE or UPDATE at a time
 }
 
 // connect rings the groups of targets in turn until one answers, and carries the
@@ -213,8 +214,8 @@ func (s *setup) establish(a *leg.Leg) {
 	e := s.e
 	b := s.winner.Take(s.answer)
 	c := &call{e: e, rec: s.rec, done: make(chan struct{})}
-	c.a = &side{call: c, leg: a, busy: make(chan struct{}, 1)}
-	c.b = &side{call: c, leg: b, other: c.a, busy: make(chan struct{}, 1)}
+	c.a = &side{call: c, leg: a, device: s.in.device, busy: make(chan struct{}, 1)}
+	c.b = &side{call: c, leg: b, device: s.answeredBy(), other: c.a, busy: make(chan struct{}, 1)}
 	c.a.other = c.b
 	e.dialogs.add(a, c.a)
 	e.dialogs.add(b, c.b)

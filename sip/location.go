@@ -135,6 +135,7 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 		}
 		for _, id := range e.locations.expired(e.Now()) {
 			e.Live.Unregistered(id)
+			e.probe(id)
 		}
 		if err := e.saveLocations(); err != nil {
 			e.Log.Error("phone locations not saved; after a restart phones are reached when they register again", "err", err)

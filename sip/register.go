@@ -94,7 +94,8 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 // register stores the location. Expiry is shortened by up to a tenth, so that
 // phones that came at once after a power cut spread out.
 func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
-	if old, ok := e.locations.get(id); ok && old.CallID == req.CallID().Value() && req.CSeq().SeqNo < old.CSeq {
+	old, known := e.locations.get(id)
+	if known && old.CallID == req.CallID().Value() && req.CSeq().SeqNo < old.CSeq {
 		return // overtaken by a later one of the same phone
 	}
 	seconds = max(minExpiry, seconds-rand.IntN(seconds/10+1))
@@ -112,6 +113,9 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	e.Live.Registered(id, hotdesk.Registration{
 		Contact: l.Contact, Source: l.Flow.String(), UserAgent: agent, Since: now, Expires: l.Expires,
 	})
+	if known && old.CallID != l.CallID {
+		e.probe(id) // started anew, or another account: its calls may be gone
+	}
 }
 
 // unregister removes the location only when it is the one meant: the same AOR

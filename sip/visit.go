@@ -178,10 +178,10 @@ func (v *visit) info(req *sip.Request, tx sip.ServerTransaction) {
 		v.e.respond(req, tx, 415, "Unsupported Media Type", nil, sip.NewHeader("Accept", "application/dtmf-relay, application/dtmf"))
 		return
 	}
-	v.e.respond(req, tx, 200, "OK", nil)
 	if digit != 0 {
-		v.conv.Press(digit)
+		v.conv.Press(digit) // before the answer, after which the next one comes
 	}
+	v.e.respond(req, tx, 200, "OK", nil)
 }
 
 // infoDigit reads the body of an INFO; 0 stands for "no digit in it". known is

@@ -14,10 +14,11 @@ import (
 func Parser() *sip.Parser {
 	parsers := maps.Clone(sip.DefaultHeadersParser())
 	for name, parse := range parsers {
-		if name == "via" || name == "v" {
-			continue
+		parse = trimmed(parse)
+		if name != "via" && name != "v" {
+			parse = lenient(parse)
 		}
-		parsers[name] = lenient(parse)
+		parsers[name] = parse
 	}
 	for _, name := range []string{"contact", "m"} {
 		parsers[name] = contact(parsers[name])
@@ -33,6 +34,29 @@ func lenient(parse sip.HeaderParser) sip.HeaderParser {
 			return h, err
 		}
 		return sip.NewHeader(fullName(string(name)), text), nil
+	}
+}
+
+// trimmed takes the white space around '=' and ';' out of parameters, which the
+// library leaves in and then does not find a tag or branch.
+func trimmed(parse sip.HeaderParser) sip.HeaderParser {
+	return func(name []byte, text string) (sip.Header, error) {
+		h, err := parse(name, text)
+		var params sip.HeaderParams
+		switch h := h.(type) {
+		case *sip.FromHeader:
+			params = h.Params
+		case *sip.ToHeader:
+			params = h.Params
+		case *sip.ContactHeader:
+			params = h.Params
+		case *sip.ViaHeader:
+			params = h.Params
+		}
+		for i, p := range params {
+			params[i] = sip.HeaderKV{K: strings.TrimSpace(p.K), V: strings.TrimSpace(p.V)}
+		}
+		return h, err
 	}
 }
 

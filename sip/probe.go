@@ -1,0 +1,51 @@
+package sip
+
+import (
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+)
+
+// probeWait is how long a phone may take to say that it still knows its call.
+const probeWait = 8 * time.Second
+
+// probe looks after the calls of a device whose phone was away: it has
+// registered as if it had been started anew, or not registered again at all. In
+// a call between two phones that both lost their power nobody would ever hang
+// up, and the devices would be "in a call" for good. A phone that does not
+// answer, or does not know the call any more (481, RFC 3261 section 12.2.2), has
+// left it; whatever else it says, the call goes on.
+func (e *Edge) probe(id hotdesk.DeviceID) {
+	for _, s := range e.dialogs.sidesOf(id) {
+		if !e.calls.enter() {
+			return
+		}
+		go func() {
+			defer e.calls.leave()
+			ctx, cancel := context.WithTimeout(e.ctx, probeWait)
+			defer cancel()
+			res, err := s.leg.Do(ctx, s.leg.Request(sip.OPTIONS))
+			if e.ctx.Err() != nil || err == nil && res.StatusCode != 481 {
+				return
+			}
+			e.Log.Info("call ended: its phone does not know it any more", "device", string(id), "call_id", s.leg.CallID)
+			s.call.end(s, "phone_gone")
+		}()
+	}
+}
+
+// sidesOf lists the sides of calls that are up whose party is a device.
+func (d *dialogs) sidesOf(id hotdesk.DeviceID) []*side {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*side
+	for _, p := range d.table {
+		if s, ok := p.(*side); ok && s.device == id {
+			all = append(all, s)
+		}
+	}
+	return all
+}
