@@ -20,14 +20,15 @@ const cancelWait = 4 * time.Second
 // allow lists the methods that the phone answers.
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
 
-// liftUDPLimit lets sipgo send datagrams of more than 1300 bytes, as phones do.
-// It is a variable of the library's package; a server in the same process that
-// has lifted it already is left alone.
-var liftUDPLimit = sync.OnceFunc(func() {
-	if sip.UDPMTUSize < 65507 {
-		sip.UDPMTUSize = 65507
-	}
-})
+// The library would send no datagram of more than 1300 bytes, as phones do. The
+// limit is a variable of its package: it is set while the program is initialised,
+// before anything could read it at the same time.
+var _ = liftUDPLimit()
+
+func liftUDPLimit() struct{} {
+	sip.UDPMTUSize = 65507
+	return struct{}{}
+}
 
 // agent is the phone's SIP stack around its one socket. sipgo carries the
 // transactions; the agent adds what it leaves to its user: one socket for
@@ -48,12 +49,11 @@ type agent struct {
 
 	mu      sync.Mutex
 	closed  bool
-	running sync.WaitGroup // handlers
+	running sync.WaitGroup // handlers and requests
 }
 
 // openAgent binds the socket and answers requests by handle until close.
 func openAgent(cfg Config, name string, handle sipgo.RequestHandler, trouble func(error)) (*agent, error) {
-	liftUDPLimit()
 	conn, err := cfg.ListenPacket(netip.AddrPortFrom(netip.MustParseAddr(cfg.Local), 0))
 	if err != nil {
 		return nil, fmt.Errorf("the phone's SIP socket: %w", err)
@@ -95,7 +95,7 @@ func (a *agent) start(handle sipgo.RequestHandler) error {
 		return fmt.Errorf("the phone's SIP stack: %w", err)
 	}
 	srv.OnNoRoute(a.door(handle)) // no method has a route of its own: all come here
-	ready := &readyConn{PacketConn: a.conn, reading: make(chan struct{})}
+	ready := &readerConn{PacketConn: a.conn, reading: make(chan struct{})}
 	go func() {
 		defer close(a.served)
 		err := srv.ServeUDP(ready)
@@ -107,17 +107,27 @@ func (a *agent) start(handle sipgo.RequestHandler) error {
 	return nil
 }
 
-// readyConn tells when the socket is read for the first time: only then sipgo
-// knows it, and sends from it instead of opening another one.
-type readyConn struct {
+// settle is how long the reader outlives its socket.
+const settle = 20 * time.Millisecond
+
+// readerConn is the socket as sipgo reads it. It tells when it is read for the
+// first time: only then sipgo knows it, and sends from it instead of opening
+// another one. And it reports its end a little late: sipgo handles each message
+// in a goroutine that nobody can wait for, and one that finds the socket
+// forgotten would open another one to answer.
+type readerConn struct {
 	net.PacketConn
 	once    sync.Once
 	reading chan struct{}
 }
 
-func (c *readyConn) ReadFrom(b []byte) (int, net.Addr, error) {
+func (c *readerConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	c.once.Do(func() { close(c.reading) })
-	return c.PacketConn.ReadFrom(b)
+	n, from, err := c.PacketConn.ReadFrom(b)
+	if errors.Is(err, net.ErrClosed) {
+		<-time.NewTimer(settle).C
+	}
+	return n, from, err
 }
 
 // door lets a request in while the phone is on, and keeps a panic of a handler
@@ -148,6 +158,8 @@ func (a *agent) door(handle sipgo.RequestHandler) sipgo.RequestHandler {
 	}
 }
 
+// enter notes something that close has to wait for, by running.Done; false means
+// that it is too late to begin.
 func (a *agent) enter() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -203,6 +215,12 @@ func (a *agent) prepare(req *sip.Request, to string) {
 
 // do sends a request other than INVITE and waits for its final response.
 func (a *agent) do(ctx context.Context, req *sip.Request, to string) (*sip.Response, error) {
+	if !a.enter() {
+		return nil, ErrStopped
+	}
+	defer a.running.Done()
+	ctx, done := a.within(ctx)
+	defer done()
 	a.prepare(req, to)
 	res, err := a.client.Do(ctx, req)
 	if err != nil {
@@ -213,6 +231,10 @@ func (a *agent) do(ctx context.Context, req *sip.Request, to string) (*sip.Respo
 
 // write sends an ACK, which has no transaction.
 func (a *agent) write(req *sip.Request) error {
+	if !a.enter() {
+		return ErrStopped
+	}
+	defer a.running.Done()
 	a.prepare(req, "")
 	if err := a.client.WriteRequest(req); err != nil {
 		return fmt.Errorf("ACK not sent: %w", err)
@@ -224,6 +246,10 @@ func (a *agent) write(req *sip.Request) error {
 // not before the other side has said something (RFC 3261 section 9.1), and still
 // returns the final response. progress takes each 1xx, again each repeated 2xx.
 func (a *agent) invite(ctx context.Context, req *sip.Request, to string, progress, again func(*sip.Response)) (*sip.Response, error) {
+	if !a.enter() {
+		return nil, ErrStopped
+	}
+	defer a.running.Done()
 	a.prepare(req, to)
 	tx, err := a.client.TransactionRequest(context.WithoutCancel(ctx), req)
 	if err != nil {
@@ -257,6 +283,9 @@ func (a *agent) invite(ctx context.Context, req *sip.Request, to string, progres
 		case <-giveUp.C:
 			tx.Terminate()
 			return nil, a.failure(ctx, req, ctx.Err())
+		case <-a.ctx.Done():
+			tx.Terminate()
+			return nil, ErrStopped
 		case <-tx.Done():
 			return nil, a.failure(ctx, req, tx.Err())
 		}

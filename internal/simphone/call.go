@@ -2,6 +2,7 @@ package simphone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -255,7 +256,7 @@ func (c *Call) finish(how Ended) {
 func (c *Call) do(ctx context.Context, method sip.RequestMethod, body []byte, kind string) (*sip.Response, error) {
 	ctx, done := c.agent.within(ctx)
 	defer done()
-	return c.line.creds.exchange(
+	return c.line.calls.exchange(
 		func() *sip.Request {
 			req := c.dialog.next(method, c.agent.name)
 			setBody(req, body, kind)
@@ -288,17 +289,18 @@ func (c *Call) modify(ctx context.Context, hold bool) error {
 	if m == nil || c.isOver() {
 		return ErrOver
 	}
-	m.hold(hold)
+	before := m.hold(hold)
 	const again = 2100 * time.Millisecond
 	for try := 0; ; try++ {
 		res, err := c.reinvite(ctx, m.offer())
 		switch {
 		case err != nil:
+			m.hold(before)
 			return err
 		case res.IsSuccess():
 			return m.accept(res.Body())
 		case res.StatusCode != 491 || try == 2:
-			m.hold(!hold)
+			m.hold(before)
 			return &Refused{res.StatusCode, res.Reason}
 		}
 		pause := time.NewTimer(again)
@@ -316,7 +318,7 @@ func (c *Call) modify(ctx context.Context, hold bool) error {
 
 // reinvite sends one offer and acknowledges its answer.
 func (c *Call) reinvite(ctx context.Context, offer []byte) (*sip.Response, error) {
-	res, err := c.line.creds.exchange(
+	res, err := c.line.calls.exchange(
 		func() *sip.Request {
 			req := c.dialog.next(sip.INVITE, c.agent.name)
 			setBody(req, offer, "application/sdp")
@@ -345,7 +347,7 @@ func (c *Call) confirm(res *sip.Response) {
 		go c.refuseFork(res)
 		return
 	}
-	if err := c.agent.write(c.dialog.ack(res.CSeq().SeqNo, c.agent.name)); err != nil {
+	if err := c.agent.write(c.dialog.ack(res.CSeq().SeqNo, c.agent.name)); err != nil && !errors.Is(err, ErrStopped) {
 		c.phone.trouble(err) // the repetition of the 2xx asks again
 	}
 }

@@ -32,8 +32,8 @@ type Config struct {
 	Transport string
 	// Local is the IP address that SIP and RTP are bound to; 127.0.0.1 by default.
 	Local string
-	// Step is told what the phone does, in order and never twice at a time. It
-	// must not call methods of the phone that wait.
+	// Step is told what the phone does, in order, never twice at a time, and
+	// before State shows it. It must not call methods of the phone that wait.
 	Step func(Step)
 
 	// ChallengeNotify answers a check-sync with 401 first and takes only

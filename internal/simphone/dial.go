@@ -77,7 +77,7 @@ func (p *Phone) dial(ctx context.Context, shown string, target func(*line) sip.U
 // inviteOut sends the INVITE to the registrar, answering challenges.
 func (c *Call) inviteOut(ctx context.Context) (*sip.Response, error) {
 	offer := c.media.offer()
-	return c.line.creds.exchange(
+	return c.line.calls.exchange(
 		func() *sip.Request {
 			req := c.dialog.next(sip.INVITE, c.agent.name)
 			setBody(req, offer, "application/sdp")

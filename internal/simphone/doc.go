@@ -9,6 +9,8 @@
 // Like hardware it keeps every parameter it was ever given until a file says
 // otherwise, so that a setting which a file forgets to blank shows.
 //
+// Service is the other end of a trunk, which the demo calls through.
+//
 // It is not hardened as the server is, it never logs, and no password and no
 // pressed digit leaves it in a Step.
 package simphone

@@ -62,6 +62,21 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A key that comes in must be counted once, however many packets it takes.
+func TestKeysHeard(t *testing.T) {
+	m := &media{events: 101, onVoiced: func() {}, news: make(chan struct{})}
+	s := newStream(pcmu, 101, true)
+	if _, err := s.press("110", 100*time.Millisecond, 40*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for len(s.queue) > 0 {
+		m.hear(s.next())
+	}
+	if h, _ := m.sofar(); h.Keys != 3 || h.Packets != 6 || h.Voiced != 6 {
+		t.Errorf("heard %+v, want 3 keys and 6 voiced packets between them", h)
+	}
+}
+
 // What is no key must be refused, without repeating what was typed.
 func TestNoKey(t *testing.T) {
 	s := newStream(pcmu, 101, false)

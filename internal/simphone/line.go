@@ -17,8 +17,9 @@ type line struct {
 	account
 	agent     *agent
 	registrar netip.AddrPort
-	creds     *credentials
 	dialog    *dialog // of its REGISTERs
+	// Phones keep the nonces of their REGISTERs and of their calls apart.
+	registers, calls *credentials
 }
 
 func (a *agent) newLine(ctx context.Context, acc account) (*line, error) {
@@ -31,7 +32,8 @@ func (a *agent) newLine(ctx context.Context, acc account) (*line, error) {
 	}
 	l := &line{
 		account: acc, agent: a, registrar: registrar,
-		creds: &credentials{user: acc.authUser, password: acc.password},
+		registers: &credentials{user: acc.authUser, password: acc.password},
+		calls:     &credentials{user: acc.authUser, password: acc.password},
 	}
 	aor := l.uri(acc.user)
 	l.dialog = &dialog{
@@ -80,7 +82,7 @@ func bracketed(host string) string {
 // what was granted. A 423 is followed once (RFC 3261 section 10.2.8).
 func (l *line) register(ctx context.Context, seconds int) (granted int, err error) {
 	for longer := false; ; longer = true {
-		res, err := l.creds.exchange(
+		res, err := l.registers.exchange(
 			func() *sip.Request {
 				req := l.dialog.next(sip.REGISTER, l.agent.name)
 				req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(seconds)))

@@ -86,7 +86,7 @@ func (m *media) offer() []byte {
 
 // answer takes the other side's offer and describes ours.
 func (m *media) answer(offer []byte) ([]byte, error) {
-	d, err := readSDP(offer)
+	d, err := readSDP(offer, m.codecs)
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +94,12 @@ func (m *media) answer(offer []byte) ([]byte, error) {
 	defer m.mu.Unlock()
 	m.settle(d)
 	m.version++
-	return writeSDP(m.local, m.id, m.version, common(m.codecs, d.codec), d.events, answerDirection(d.direction, m.holding), d), nil
+	return writeSDP(m.local, m.id, m.version, []uint8{d.codec}, d.events, answerDirection(d.direction, m.holding), d), nil
 }
 
 // accept takes the other side's answer to our offer.
 func (m *media) accept(answer []byte) error {
-	d, err := readSDP(answer)
+	d, err := readSDP(answer, m.codecs)
 	if err != nil {
 		return err
 	}
@@ -118,11 +118,12 @@ func (m *media) settle(d description) {
 	m.out.codec, m.out.events = d.codec, d.events
 }
 
-// hold notes whether we hold the call.
-func (m *media) hold(on bool) {
+// hold notes whether we hold the call, and returns whether we did.
+func (m *media) hold(on bool) (before bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.holding = on
+	before, m.holding = m.holding, on
+	return before
 }
 
 // press queues keys on the stream.

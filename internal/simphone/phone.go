@@ -189,18 +189,18 @@ func (p *Phone) apply(ctx context.Context, c configuration) (leaving *line, regi
 	if moved && (p.cfg.UnregisterOld == First || c.line == nil) {
 		p.unregister(ctx, before)
 	}
-	p.change(func() {
-		p.loaded, p.profile, p.line = c.loaded, c.profile, c.line
-		if before != c.line {
-			p.registered = false
-		}
-	})
 	switch news := c.loaded.digest != digest || before != c.line; {
 	case news && c.line == nil:
 		p.step("holding", "label", c.profile.label)
 	case news:
 		p.step("config", "label", c.profile.label, "account", c.line.user, "auth_user", c.line.authUser, "note", c.loaded.note)
 	}
+	p.change(func() {
+		p.loaded, p.profile, p.line = c.loaded, c.profile, c.line
+		if before != c.line {
+			p.registered = false
+		}
+	})
 	if moved && c.line != nil && p.cfg.UnregisterOld == Last {
 		leaving = before
 	}
@@ -218,16 +218,16 @@ func (p *Phone) keepRegistered(ctx context.Context) (pause time.Duration, ok boo
 	case ctx.Err() != nil:
 		return p.cfg.Retry, false
 	case err != nil:
-		p.change(func() { p.registered = false })
 		p.step("error", "error", "not registered: "+err.Error(), "account", l.user)
+		p.change(func() { p.registered = false })
 		return p.cfg.Retry, false
 	}
-	p.change(func() { p.registered = true })
 	name := "registered"
 	if again {
 		name = "refreshed"
 	}
 	p.step(name, "account", l.user, "auth_user", l.authUser, "expires", strconv.Itoa(granted))
+	p.change(func() { p.registered = true })
 	return max(time.Duration(granted)*time.Second/2, time.Second), true
 }
 

@@ -34,8 +34,8 @@ func (r *ring) decide(status int) bool {
 	return first
 }
 
-// Incoming delivers calls while they ring. A phone that nobody attends may leave
-// them there: what is not read is not lost to the caller, who hears it ring.
+// Incoming delivers calls when they begin to ring, also those that AutoAnswer and
+// RejectWith deal with. Nobody has to read them; some may have ended since.
 func (p *Phone) Incoming() <-chan *Call { return p.incoming }
 
 // Answer takes a call that rings and returns when it is up.

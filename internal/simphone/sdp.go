@@ -20,7 +20,7 @@ const (
 // description is what the phone reads of the other side's SDP.
 type description struct {
 	addr      netip.AddrPort
-	codec     uint8 // the first G.711 format
+	codec     uint8 // static payload type (RFC 3551 section 6)
 	events    uint8 // telephone-event at 8000 Hz; 0 for none
 	direction string
 	lines     []string // all m= values, to be answered one by one
@@ -32,8 +32,9 @@ func (d description) holds() bool {
 	return d.direction == sendonly || d.direction == inactive || d.addr.Addr().IsUnspecified()
 }
 
-// readSDP finds the first audio stream over plain RTP that the phone can speak.
-func readSDP(body []byte) (description, error) {
+// readSDP finds the first stream of audio over plain RTP, and in it the first
+// codec that the phone has.
+func readSDP(body []byte, codecs []uint8) (description, error) {
 	var d description
 	var host string // of the session, then of each stream
 	direction, chosen, events := sendrecv, false, ""
@@ -76,15 +77,17 @@ func readSDP(body []byte) (description, error) {
 	d.addr = netip.AddrPortFrom(addr, uint16(port))
 	found := false
 	for _, format := range f[3:] {
-		switch pt, _ := strconv.ParseUint(format, 10, 7); {
-		case !found && (format == "0" || format == "8"):
+		pt, err := strconv.ParseUint(format, 10, 7)
+		switch {
+		case err != nil:
+		case !found && slices.Contains(codecs, uint8(pt)):
 			found, d.codec = true, uint8(pt)
 		case format == events:
 			d.events = uint8(pt)
 		}
 	}
 	if !found {
-		return d, fmt.Errorf("%w: the other side speaks no G.711", ErrMedia)
+		return d, fmt.Errorf("%w: the other side has no codec of this phone", ErrMedia)
 	}
 	return d, nil
 }
@@ -133,10 +136,8 @@ func writeSDP(local netip.AddrPort, id, version uint64, codecs []uint8, events u
 // answerDirection is ours to a direction of theirs (RFC 3264 section 6.1) while
 // we hold the call or not.
 func answerDirection(theirs string, holding bool) string {
-	send := !holding || theirs == sendrecv || theirs == recvonly
-	receive := !holding
-	send = send && theirs != sendonly && theirs != inactive
-	receive = receive && theirs != recvonly && theirs != inactive
+	send := theirs == sendrecv || theirs == recvonly
+	receive := !holding && (theirs == sendrecv || theirs == sendonly)
 	switch {
 	case send && receive:
 		return sendrecv
@@ -146,12 +147,4 @@ func answerDirection(theirs string, holding bool) string {
 		return recvonly
 	}
 	return inactive
-}
-
-// common keeps the codecs that both sides have, in the other side's favour.
-func common(ours []uint8, theirs uint8) []uint8 {
-	if slices.Contains(ours, theirs) {
-		return []uint8{theirs}
-	}
-	return ours[:min(1, len(ours))]
 }

@@ -34,7 +34,7 @@ func TestReadSDP(t *testing.T) {
 		{"nothing", nil, description{}, ErrMedia},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := readSDP(sdp(append(head, c.body...)...))
+			got, err := readSDP(sdp(append(head, c.body...)...), []uint8{pcma, pcmu})
 			if !errors.Is(err, c.err) {
 				t.Fatalf("error %v, want %v", err, c.err)
 			}
@@ -48,11 +48,11 @@ func TestReadSDP(t *testing.T) {
 // An answer must name every stream of the offer in its place, take one, and
 // speak only what both sides have.
 func TestAnswer(t *testing.T) {
-	d, err := readSDP(sdp("v=0", "c=IN IP4 192.0.2.9", "m=video 5000 RTP/AVP 96", "m=audio 4000 RTP/AVP 8 0 101", "a=rtpmap:101 telephone-event/8000"))
+	d, err := readSDP(sdp("v=0", "c=IN IP4 192.0.2.9", "m=video 5000 RTP/AVP 96", "m=audio 4000 RTP/AVP 0 8 101", "a=rtpmap:101 telephone-event/8000"), []uint8{pcma})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := string(writeSDP(netip.MustParseAddrPort("192.0.2.50:6000"), 7, 2, common([]uint8{pcmu, pcma}, d.codec), d.events, sendrecv, d))
+	got := string(writeSDP(netip.MustParseAddrPort("192.0.2.50:6000"), 7, 2, []uint8{d.codec}, d.events, sendrecv, d))
 	want := string(sdp("v=0", "o=- 7 2 IN IP4 192.0.2.50", "s=-", "c=IN IP4 192.0.2.50", "t=0 0",
 		"m=video 0 RTP/AVP 96",
 		"m=audio 6000 RTP/AVP 8 101", "a=rtpmap:8 PCMA/8000", "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15", "a=ptime:20", "a=sendrecv"))
