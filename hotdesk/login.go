@@ -58,8 +58,8 @@ func (s *Service) checkPIN(ctx context.Context, id DeviceID, ext Extension, pin 
 		hash, reason = user.PINHash, "wrong_pin"
 	}
 	ok, err := s.vault.VerifyPIN(ctx, pin, hash)
-	if err != nil {
-		return "", a, err
+	if err != nil { // busy: nothing was compared
+		return "", a, errors.Join(err, s.update(ctx, a.refund))
 	}
 	switch {
 	case a.locked:

@@ -237,6 +237,23 @@ func TestDeviceThrottle(t *testing.T) {
 	}
 }
 
+// A try that was never compared, because too many others waited, is not counted.
+func TestBusyIsNotCharged(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	for range 30 {
+		if _, err := d.login("HD0001", "100", busyPIN); !errors.Is(err, hotdesk.ErrBusy) {
+			t.Fatal(err)
+		}
+	}
+	if d.Locked("HD0001") {
+		t.Error("the device is locked")
+	}
+	if _, err := d.login("HD0001", "100", "4071"); err != nil {
+		t.Errorf("a right PIN afterwards: %v", err)
+	}
+}
+
 // The counters survive a restart of the server.
 func TestThrottleSurvivesRestart(t *testing.T) {
 	path := t.TempDir() + "/test.db"

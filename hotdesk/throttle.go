@@ -122,14 +122,22 @@ func (s *Service) charge(ctx context.Context, id DeviceID, ext Extension, now ti
 // settle undoes the charges of a right PIN inside the login's transaction: the
 // pair is cleared, device and user get this one attempt back.
 func (a attempt) settle(tx Txn) error {
+	if a.pair != "" {
+		tx.Delete(a.pair)
+	}
+	return a.refund(tx)
+}
+
+// refund gives back an attempt that was right, or was never compared. What
+// somebody has cleared meanwhile stays cleared.
+func (a attempt) refund(tx Txn) error {
 	for _, g := range a.guards {
-		if g.key == a.pair {
-			tx.Delete(g.key)
-			continue
-		}
 		t, ok, err := get[Throttle](tx, g.key)
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			continue
 		}
 		if err := put(tx, g.key, g.rule.refund(t, g.caused, g.until)); err != nil {
 			return err
