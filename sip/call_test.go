@@ -65,10 +65,10 @@ func TestCall(t *testing.T) {
 // The called party may hang up too, and two BYEs that cross are both answered.
 func TestHangUp(t *testing.T) {
 	inOffice(t, func(o *office) {
-		anna, bob, a, b := up(o)
+		anna, bob, _, b := up(o)
 		b.bye()
 		anna.ok("BYE")
-		a = anna.invite("101", "v=0")
+		a := anna.invite("101", "v=0")
 		b = bob.ring()
 		anna.expect("180 INVITE")
 		b.reply(200, "OK", "v=0")

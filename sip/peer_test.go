@@ -102,19 +102,17 @@ func name(msg sip.Message) string {
 func (p *peer) read(within time.Duration) sip.Message {
 	p.o.t.Helper()
 	buf := make([]byte, 1<<16)
-	for {
-		_ = p.conn.SetReadDeadline(time.Now().Add(within))
-		n, _, err := p.conn.ReadFrom(buf)
-		if err != nil {
-			return nil
-		}
-		msg, err := sip.ParseMessage(append([]byte(nil), buf[:n]...))
-		if err != nil {
-			p.o.t.Fatalf("%s got what cannot be read: %v\n%s", p.at, err, buf[:n])
-		}
-		p.seen = append(p.seen, "< "+name(msg))
-		return msg
+	_ = p.conn.SetReadDeadline(time.Now().Add(within))
+	n, _, err := p.conn.ReadFrom(buf)
+	if err != nil {
+		return nil
 	}
+	msg, err := sip.ParseMessage(append([]byte(nil), buf[:n]...))
+	if err != nil {
+		p.o.t.Fatalf("%s got what cannot be read: %v\n%s", p.at, err, buf[:n])
+	}
+	p.seen = append(p.seen, "< "+name(msg))
+	return msg
 }
 
 // expect reads until the message of this name; 100s in between do not count.

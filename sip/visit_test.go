@@ -209,7 +209,7 @@ func TestVisitNeverSetUp(t *testing.T) {
 		close(answer)
 		o.recorded("cancelled", "")
 		o.idle()
-		d = p.invite("*77*", "v=0")
+		p.invite("*77*", "v=0")
 		p.expect("200 INVITE")
 		msg := p.read(time.Minute)
 		for name(msg) == "200 INVITE" {
