@@ -245,9 +245,12 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	DeviceInput
 	Body *DevicePatch
 }) (*body[Device], error) {
+	if p, err := s.Desk.FindDevice(in.ID); err == nil {
+		return s.shown(p, nil) // it was approved already
+	}
 	mac, err := hotdesk.ParseMAC(in.ID)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: no device %q; give its MAC", hotdesk.ErrNotFound, in.ID)
 	}
 	var spec hotdesk.DeviceSpec
 	if in.Body != nil {
@@ -364,7 +367,9 @@ func (s *Server) hider(id hotdesk.DeviceID) (*strings.Replacer, error) {
 	}
 	var pairs []string
 	for _, secret := range secrets {
-		pairs = append(pairs, secret.Reveal(), secret.String())
+		if secret != "" { // nothing would be found everywhere
+			pairs = append(pairs, secret.Reveal(), secret.String())
+		}
 	}
 	return strings.NewReplacer(pairs...), nil
 }

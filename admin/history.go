@@ -101,7 +101,7 @@ func (s *Server) events(c *gin.Context) {
 	after := s.Live.LastEvent()
 	if text := c.GetHeader("Last-Event-ID"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
+		if err != nil || n == 0 {
 			n = 1 // an id we never gave: answered with "reset"
 		}
 		after = n

@@ -1,9 +1,13 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -34,6 +38,25 @@ type NameInput struct {
 	Name string `path:"name"`
 }
 
+// named checks the name in a body, which may be left out, against the path's.
+func (in NameInput) named(name string) (string, error) {
+	if name != "" && name != in.Name {
+		return "", fmt.Errorf("%w: the path names %q and the body %q", hotdesk.ErrInvalid, in.Name, name)
+	}
+	return in.Name, nil
+}
+
+// siteBody and pbxBody are bodies whose name is in the path already.
+type siteBody struct {
+	hotdesk.SiteSpec
+	Name string `json:"name,omitempty"`
+}
+
+type pbxBody struct {
+	hotdesk.PBXSpec
+	Name string `json:"name,omitempty"`
+}
+
 func (s *Server) site(site hotdesk.Site) Site {
 	missing := s.Desk.Missing(site)
 	if missing == nil {
@@ -55,10 +78,14 @@ func (s *Server) places() {
 	})
 	route(s, http.MethodPut, "/sites/{name}", "Add or change a site", 200, func(ctx context.Context, in *struct {
 		NameInput
-		Body hotdesk.SiteSpec
+		Body siteBody
 	}) (*body[Site], error) {
-		in.Body.Name = in.Name
-		if err := s.save(ctx, hotdesk.Desired{Sites: []hotdesk.SiteSpec{in.Body}}); err != nil {
+		spec := in.Body.SiteSpec
+		var err error
+		if spec.Name, err = in.named(in.Body.Name); err != nil {
+			return nil, err
+		}
+		if err := s.save(ctx, hotdesk.Desired{Sites: []hotdesk.SiteSpec{spec}}); err != nil {
 			return nil, err
 		}
 		return s.oneSite(in.Name)
@@ -72,10 +99,14 @@ func (s *Server) places() {
 	})
 	route(s, http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
 		NameInput
-		Body hotdesk.PBXSpec
+		Body pbxBody
 	}) (*body[hotdesk.PBXSpec], error) {
-		in.Body.Name = in.Name
-		if err := s.save(ctx, hotdesk.Desired{PBX: []hotdesk.PBXSpec{in.Body}}); err != nil {
+		spec := in.Body.PBXSpec
+		var err error
+		if spec.Name, err = in.named(in.Body.Name); err != nil {
+			return nil, err
+		}
+		if err := s.save(ctx, hotdesk.Desired{PBX: []hotdesk.PBXSpec{spec}}); err != nil {
 			return nil, err
 		}
 		for _, p := range s.Desk.PBXs() {
@@ -117,13 +148,39 @@ func (s *Server) save(ctx context.Context, d hotdesk.Desired) error {
 }
 
 // ParseDesired reads the file of apply strictly: an unknown key, a wrong type or
-// broken YAML is refused with line and key.
+// broken YAML is refused with line and key. No value of the file is repeated: it
+// could be a PIN.
 func ParseDesired(text []byte) (hotdesk.Desired, error) {
 	var d hotdesk.Desired
 	if err := yaml.UnmarshalWithOptions(text, &d, yaml.Strict()); err != nil {
-		return d, fmt.Errorf("%w: %s", hotdesk.ErrInvalid, yaml.FormatError(err, false, true))
+		return d, fmt.Errorf("%w: %s", hotdesk.ErrInvalid, explain(yaml.FormatError(err, false, false), text))
 	}
 	return d, nil
+}
+
+// position is how the YAML library begins its messages, and key how a line of
+// YAML begins.
+var (
+	position = regexp.MustCompile(`^\[(\d+):\d+\] `)
+	key      = regexp.MustCompile(`^[\s{-]*([A-Za-z_][A-Za-z0-9_.-]*)"?\s*:`)
+	quoted   = regexp.MustCompile("'[^']*'|`[^`]*`")
+)
+
+// explain turns the library's "[3:5] ..." into line and key.
+func explain(message string, text []byte) string {
+	message, _, _ = strings.Cut(message, "\n")
+	found := position.FindStringSubmatch(message)
+	if found == nil {
+		return quoted.ReplaceAllString(message, "…")
+	}
+	where := "line " + found[1]
+	n, _ := strconv.Atoi(found[1])
+	if lines := bytes.Split(text, []byte("\n")); n >= 1 && n <= len(lines) {
+		if k := key.FindSubmatch(lines[n-1]); k != nil {
+			where += ", key " + string(k[1])
+		}
+	}
+	return where + ": " + quoted.ReplaceAllString(message[len(found[0]):], "…")
 }
 
 func (s *Server) apply(ctx context.Context, in *struct {

@@ -33,6 +33,7 @@ type Desk interface {
 	Claim(ctx context.Context, mac hotdesk.MAC, source string) (hotdesk.Phone, error)
 	AddDevice(ctx context.Context, spec hotdesk.DeviceSpec, by string) (hotdesk.Phone, error)
 	Fetched(ctx context.Context, id hotdesk.DeviceID, version uint64) error
+	Release(ctx context.Context, id hotdesk.DeviceID, by string) error
 }
 
 // Options of New; all are required but Log.
@@ -147,16 +148,31 @@ func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phone
 	claimed, err := s.Desk.Claim(c.Request.Context(), mac, c.Request.RemoteAddr)
 	switch {
 	case errors.Is(err, hotdesk.ErrConflict): // somebody was faster
+		if p, err = s.Desk.PhoneByMAC(mac); err != nil {
+			notFound(c)
+			return
+		}
 		s.returning(c, p)
 	case errors.Is(err, hotdesk.ErrBlocked):
 		s.hold(c, site, mac, asked, "Blocked")
 	case err != nil:
 		s.Log.Warn("phone could not be claimed", "mac", mac.String(), "err", err)
-		c.Header("Retry-After", "30")
-		c.String(http.StatusServiceUnavailable, "try again later\n")
+		later(c)
 	default:
-		s.serve(c, claimed)
+		if s.serve(c, claimed) {
+			return
+		}
+		// The phone does not have what it must show from now on: let it try again.
+		if err := s.Desk.Release(context.WithoutCancel(c.Request.Context()), claimed.Device.ID, "phone"); err != nil {
+			s.Log.Error("a phone that did not get its file cannot be released; release it by hand", "device", string(claimed.Device.ID), "err", err)
+		}
 	}
+}
+
+// later asks a phone to come again.
+func later(c *gin.Context) {
+	c.Header("Retry-After", "30")
+	c.String(http.StatusServiceUnavailable, "try again later\n")
 }
 
 // newPhone handles a MAC that nobody knows: pending, or added where the site
@@ -170,6 +186,12 @@ func (s *Server) newPhone(c *gin.Context, site string, mac hotdesk.MAC, asked ph
 	}
 	if mode == "automatic" && asked.Model != "" && c.Request.Method == http.MethodGet {
 		p, err := s.Desk.AddDevice(c.Request.Context(), hotdesk.DeviceSpec{MAC: mac.String(), Model: &asked.Model, Site: &site}, "phone")
+		if errors.Is(err, hotdesk.ErrConflict) { // its other request was faster
+			if p, err = s.Desk.PhoneByMAC(mac); err != nil {
+				later(c)
+				return p, err
+			}
+		}
 		if err == nil {
 			return p, nil
 		}
@@ -207,20 +229,21 @@ func (s *Server) returning(c *gin.Context, p hotdesk.Phone) {
 }
 
 // serve writes the device's complete file. Only one that was taken whole, or
-// found unchanged, counts as fetched.
-func (s *Server) serve(c *gin.Context, p hotdesk.Phone) {
+// found unchanged, counts as fetched; it tells whether that is so.
+func (s *Server) serve(c *gin.Context, p hotdesk.Phone) bool {
 	f, err := s.render(p, p.Device.Wanted)
 	if err != nil {
 		s.Log.Error("configuration cannot be rendered", "device", string(p.Device.ID), "err", err)
 		c.String(http.StatusInternalServerError, "500 internal error\n")
-		return
+		return false
 	}
 	if !s.write(c, f) {
-		return
+		return false
 	}
 	if err := s.Desk.Fetched(context.WithoutCancel(c.Request.Context()), p.Device.ID, p.Device.Wanted); err != nil {
 		s.Log.Warn("fetch not stored; the phone will be asked to fetch again", "device", string(p.Device.ID), "err", err)
 	}
+	return true
 }
 
 // write sends a file with its length and ETag; it tells whether a GET was

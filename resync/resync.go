@@ -53,10 +53,12 @@ type Resync struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	mu      sync.Mutex
-	work    map[hotdesk.DeviceID]*job
-	wake    chan struct{}
-	sending sync.WaitGroup
+	mu       sync.Mutex
+	work     map[hotdesk.DeviceID]*job
+	busy     map[hotdesk.DeviceID]bool // a NOTIFY is under way
+	nextBulk time.Time                 // before it nobody at a desk is waiting
+	wake     chan struct{}
+	sending  sync.WaitGroup
 }
 
 // job is one phone that is behind.
@@ -65,8 +67,10 @@ type job struct {
 	tries    int       // gentle ones
 	rebooted bool      // the stronger form was sent for this version
 	due      time.Time // of the next try
-	busy     bool      // a NOTIFY is under way
+	applies  time.Time // until then the phone works on the file that it has fetched
 	bulk     bool      // caused by a wide change, not by somebody at the desk
+	hourly   bool      // it ignores us; only a phone that comes anew is told before its time
+	since    time.Time // of the registration that the last try went to
 }
 
 // New builds the loop.
@@ -79,7 +83,7 @@ func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() t
 	}
 	return &Resync{
 		desk: desk, live: live, files: files, phones: phones, now: now, log: log,
-		work: map[hotdesk.DeviceID]*job{}, wake: make(chan struct{}, 1),
+		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, wake: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -191,7 +195,7 @@ func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
 	j := r.work[id]
 	fresh := j == nil || j.wanted != p.Device.Wanted
 	if fresh {
-		j = &job{wanted: p.Device.Wanted, due: r.now(), bulk: bulk, busy: j != nil && j.busy}
+		j = &job{wanted: p.Device.Wanted, due: r.now(), bulk: bulk}
 		r.work[id] = j
 	}
 	r.mu.Unlock()
@@ -210,12 +214,19 @@ func (r *Resync) drop(id hotdesk.DeviceID) bool {
 	return had
 }
 
-// again lets the next try come at once: the phone has just shown itself.
+// again lets the next try come at once: the phone has just shown itself. One
+// that works on what it has fetched is left in peace, and one that ignores us
+// too, unless it comes anew.
 func (r *Resync) again(id hotdesk.DeviceID) {
+	reg, _ := r.live.Registration(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if j := r.work[id]; j != nil && j.tries > 0 && j.due.Sub(r.now()) > afterCall {
-		j.due = r.now().Add(afterCall)
+	j, soon := r.work[id], r.now().Add(afterCall)
+	if j == nil || j.tries == 0 || soon.Before(j.applies) || j.hourly && reg.Since.Equal(j.since) {
+		return
+	}
+	if j.due.After(soon) {
+		j.due = soon
 	}
 }
 
@@ -227,7 +238,8 @@ func (r *Resync) paused(ctx context.Context, id hotdesk.DeviceID) {
 	}
 	r.mu.Lock()
 	if j := r.work[id]; j != nil {
-		j.due = r.now().Add(within)
+		j.applies = r.now().Add(within)
+		j.due = j.applies
 	}
 	r.mu.Unlock()
 	r.look(ctx, id, false)
@@ -236,15 +248,15 @@ func (r *Resync) paused(ctx context.Context, id hotdesk.DeviceID) {
 // send starts every check-sync that is due and returns when the next one is.
 func (r *Resync) send(ctx context.Context) (next time.Time) {
 	now := r.now()
-	gap := now
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, j := range r.work {
 		at := j.due
-		if j.busy {
-			continue
+		if r.busy[id] {
+			continue // its end wakes us
 		}
-		if _, registered := r.live.Registration(id); !registered {
+		reg, registered := r.live.Registration(id)
+		if !registered {
 			continue // its registration is an event
 		}
 		inCall, free := r.live.InCall(id, "")
@@ -254,14 +266,14 @@ func (r *Resync) send(ctx context.Context) (next time.Time) {
 		if quiet := free.Add(afterCall); !free.IsZero() && quiet.After(at) {
 			at = quiet
 		}
-		if j.bulk && j.tries == 0 && gap.After(at) {
-			at = gap
+		if j.bulk && r.nextBulk.After(at) {
+			at = r.nextBulk
 		}
 		if !at.After(now) {
 			if j.bulk {
-				gap = gap.Add(bulkGap)
+				r.nextBulk = now.Add(bulkGap)
 			}
-			j.busy = true
+			r.busy[id], j.since = true, reg.Since
 			r.sending.Go(func() { r.try(ctx, id, j) })
 			continue
 		}
@@ -278,14 +290,14 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	// The state may be ahead of the events: a phone that has just shown its new
 	// secret must not be asked again.
 	if p, err := r.desk.Phone(id); err != nil || p.Current() {
-		r.done(j, lookAgain)
+		r.done(id, j, lookAgain)
 		r.look(ctx, id, j.bulk)
 		return
 	}
 	_, ladder, err := r.files.Prepare(ctx, id)
 	if err != nil || len(ladder) == 0 {
 		r.log.Error("phone cannot be told to fetch", "device", string(id), "err", err)
-		r.done(j, hourly)
+		r.done(id, j, hourly)
 		return
 	}
 	r.mu.Lock()
@@ -298,16 +310,24 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 			r.log.Info("check-sync not answered", "device", string(id), "event", cs.Event, "err", err)
 		}
 	}
-	if stale && r.live.Stale(id, true) {
+	if stale && r.is(id, j) && r.live.Stale(id, true) {
 		r.live.Publish("device.config_stale", id, "", map[string]any{"version": j.wanted})
 	}
-	r.done(j, pause)
+	r.done(id, j, pause)
 }
 
-func (r *Resync) done(j *job, pause time.Duration) {
+// is tells whether the job is still the device's: a login may have replaced it
+// while its NOTIFY was under way.
+func (r *Resync) is(id hotdesk.DeviceID, j *job) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j.busy = false
+	return r.work[id] == j
+}
+
+func (r *Resync) done(id hotdesk.DeviceID, j *job, pause time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, id)
 	if at := r.now().Add(pause); at.After(j.due) {
 		j.due = at
 	}
@@ -338,5 +358,6 @@ func (r *Resync) rung(id hotdesk.DeviceID, j *job, ladder []hotdesk.CheckSync) (
 			return &ladder[i], ladder[i].ApplyWithin, false
 		}
 	}
+	j.hourly = true
 	return &ladder[0], hourly, true
 }

@@ -124,7 +124,7 @@ func TestCommandErrors(t *testing.T) {
 		{"device block", true, "--where"},
 		{"device block --where colour=red", true, "colour"},
 		{"apply", true, "-f"},
-		{"apply -f " + broken, false, "[2:"},
+		{"apply -f " + broken, false, "line 2"},
 		{"apply -f /nonexistent", false, "/nonexistent"},
 		{"user pin 100 1234", false, "weak PIN"},
 		{"user pin 100 env:NO_SUCH_PIN", false, "NO_SUCH_PIN"},
