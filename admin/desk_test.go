@@ -126,7 +126,8 @@ func (f files) Config(id hotdesk.DeviceID) (uint64, []hotdesk.File, error) {
 
 func (files) Explain(hotdesk.DeviceID) ([]hotdesk.Provenance, error) { return nil, nil }
 func (files) DeviceURL(d hotdesk.Device) string                      { return "http://h/p/" + string(d.ID) + "/" }
-func (files) EnrolmentURL(site string) string                        { return "http://h/p/" + site + "/" }
+
+func (files) EnrolmentURL(site string) string { return "http://h/p/" + site + "/" }
 
 // The library tells every route otherwise.
 func init() { gin.SetMode(gin.TestMode) }

@@ -233,8 +233,15 @@ func TestRefusals(t *testing.T) {
 		status       int
 		want, result string
 	}{
-		{486, "486 INVITE", "busy"}, {600, "486 INVITE", "busy"}, {480, "480 INVITE", "no-answer"}, {302, "480 INVITE", "no-answer"},
-		{404, "404 INVITE", "refused"}, {488, "488 INVITE", "refused"}, {401, "503 INVITE", "failed"}, {407, "503 INVITE", "failed"}, {500, "503 INVITE", "failed"},
+		{486, "486 INVITE", "busy"},
+		{600, "486 INVITE", "busy"},
+		{480, "480 INVITE", "no-answer"},
+		{302, "480 INVITE", "no-answer"},
+		{404, "404 INVITE", "refused"},
+		{488, "488 INVITE", "refused"},
+		{401, "503 INVITE", "failed"},
+		{407, "503 INVITE", "failed"},
+		{500, "503 INVITE", "failed"},
 	} {
 		inOffice(t, func(o *office) {
 			anna, bob := o.desk(1, "100"), o.desk(2, "101")

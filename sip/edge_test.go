@@ -49,8 +49,13 @@ func TestOtherMethods(t *testing.T) {
 	inOffice(t, func(o *office) {
 		p := o.phone(1)
 		for _, c := range []struct{ method, headers, want string }{
-			{"OPTIONS", "", "200 OPTIONS"}, {"PUBLISH", "", "405 PUBLISH"}, {"FOO", "", "405 FOO"}, {"REFER", "", "481 REFER"},
-			{"MESSAGE", "", "481 MESSAGE"}, {"NOTIFY", "", "481 NOTIFY"}, {"SUBSCRIBE", "Event: x\r\n", "401 SUBSCRIBE"},
+			{"OPTIONS", "", "200 OPTIONS"},
+			{"PUBLISH", "", "405 PUBLISH"},
+			{"FOO", "", "405 FOO"},
+			{"REFER", "", "481 REFER"},
+			{"MESSAGE", "", "481 MESSAGE"},
+			{"NOTIFY", "", "481 NOTIFY"},
+			{"SUBSCRIBE", "Event: x\r\n", "401 SUBSCRIBE"},
 		} {
 			d := &dialog{p: p, callID: c.method, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: 1}
 			d.do(c.method, c.headers, "")

@@ -23,8 +23,12 @@ func TestTarget(t *testing.T) {
 		callerName    string
 		user, secrets string
 	}{
-		{"proxy and domain", hotdesk.PBX{Name: "main", Domain: "pbx.example", Proxy: "192.0.2.9:5080", Account: hotdesk.Account{AuthUser: "u"}}, "0612345",
-			"192.0.2.9:5080", "sip:0612345@pbx.example", `"Anna" <sip:100@pbx.example>`, "Anna", "u", "s"},
+		{
+			"proxy and domain",
+			hotdesk.PBX{Name: "main", Domain: "pbx.example", Proxy: "192.0.2.9:5080", Account: hotdesk.Account{AuthUser: "u"}},
+			"0612345",
+			"192.0.2.9:5080", "sip:0612345@pbx.example", `"Anna" <sip:100@pbx.example>`, "Anna", "u", "s",
+		},
 		{"domain only", hotdesk.PBX{Name: "main", Domain: "pbx.example"}, "112", "pbx.example:5060", "sip:112@pbx.example", "<sip:100@pbx.example>", "", "", "s"},
 		{"proxy only", hotdesk.PBX{Name: "main", Proxy: "192.0.2.9"}, "*98#", "192.0.2.9:5060", "sip:*98%23@192.0.2.9", `"A \"B\" \\" <sip:100@192.0.2.9>`, `A "B" \`, "", "s"},
 		{"IPv6", hotdesk.PBX{Name: "main", Domain: "pbx.example", Proxy: "[2001:db8::9]:5060"}, "1", "[2001:db8::9]:5060", "sip:1@pbx.example", "<sip:100@pbx.example>", "", "", "s"},
