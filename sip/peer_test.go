@@ -21,6 +21,7 @@ type peer struct {
 	conn net.PacketConn
 	at   string // its own address
 	seen []string
+	kept []sip.Message // came while something else was waited for
 
 	// of a phone
 	id   string // digest user
@@ -100,6 +101,32 @@ func name(msg sip.Message) string {
 
 // read returns the next message within the time, or nil.
 func (p *peer) read(within time.Duration) sip.Message {
+	p.o.t.Helper()
+	if len(p.kept) > 0 {
+		msg := p.kept[0]
+		p.kept = p.kept[1:]
+		return msg
+	}
+	return p.receive(within)
+}
+
+// registered is the answer to a REGISTER; the edge may ask something before it
+// comes, which is kept.
+func (p *peer) registered() *sip.Response {
+	p.o.t.Helper()
+	for {
+		switch msg := p.receive(time.Minute).(type) {
+		case *sip.Response:
+			return msg
+		case nil:
+			p.o.t.Fatalf("%s: REGISTER is not answered; so far:\n%s", p.at, strings.Join(p.seen, "\n"))
+		default:
+			p.kept = append(p.kept, msg)
+		}
+	}
+}
+
+func (p *peer) receive(within time.Duration) sip.Message {
 	p.o.t.Helper()
 	buf := make([]byte, 1<<16)
 	_ = p.conn.SetReadDeadline(time.Now().Add(within))
@@ -202,7 +229,7 @@ func (p *peer) tryRegister(r registration) *sip.Response {
 		p.send(fmt.Sprintf("REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP %s;rport;branch=z9hG4bKr%d\r\nMax-Forwards: 70\r\n"+
 			"From: <%s>;tag=r\r\nTo: <%s>\r\nCall-ID: %s\r\nCSeq: %d REGISTER\r\nContact: %s\r\nExpires: %s\r\nUser-Agent: Test 1.0\r\n%sContent-Length: 0\r\n\r\n",
 			p.at, p.next(), r.aor, r.aor, r.callID, cseq, r.contact, r.expires, auth))
-		res := p.read(time.Minute).(*sip.Response)
+		res := p.registered()
 		if res.StatusCode != 401 || try > 0 {
 			return res
 		}

@@ -103,6 +103,7 @@ func TestUnregister(t *testing.T) {
 		{"rebooted phone", []registration{{aor: a, contact: idle}, {aor: a, contact: idle, expires: "0", callID: "other"}}, ""},
 		{"another contact", []registration{{aor: a, contact: idle}, {aor: a, contact: "<sip:x@192.0.2.11:5060>", expires: "0", callID: "other"}}, idle},
 		{"old one last", []registration{{aor: a, contact: idle}, {aor: b, contact: user, callID: "new"}, {aor: a, contact: idle, expires: "0"}}, user},
+		{"old one last, one Call-ID for both", []registration{{aor: a, contact: idle}, {aor: b, contact: user}, {aor: a, contact: idle, expires: "0"}}, user},
 		{"old one first", []registration{{aor: a, contact: idle}, {aor: a, contact: idle, expires: "0"}, {aor: b, contact: user, callID: "new"}}, user},
 		{"old one last, same contact", []registration{{aor: a, contact: idle}, {aor: b, contact: idle, callID: "new"}, {aor: a, contact: idle, expires: "0"}}, idle},
 		{"old one last, same call and contact", []registration{{aor: a, contact: idle}, {aor: b, contact: idle}, {aor: a, contact: idle, expires: "0"}}, idle},
