@@ -74,10 +74,29 @@ func (s *Server) device(p hotdesk.Phone) Device {
 	if p.Device.Claimed && !d.Registered {
 		d.Problems = append(d.Problems, "not registered")
 	}
+	d.Problems = append(d.Problems, s.troubles(p.Device.ID)...)
 	if d.Config.State == "stale" {
 		d.Problems = append(d.Problems, "the phone does not fetch its configuration")
 	}
 	return d
+}
+
+// turnedAway is how long a phone may be without its HTTP password before that is
+// a problem: at every boot it asks once without and then with it.
+const turnedAway = 10 * time.Second
+
+// troubles says in words what an administrator should know or can do.
+func (s *Server) troubles(id hotdesk.DeviceID) (all []string) {
+	if since := s.Live.BarredSince(id); !since.IsZero() && s.Desk.Now().Sub(since) > turnedAway {
+		all = append(all, "a phone with this MAC asks for its configuration without its password; if it was reset to factory settings: hotdeskd device release "+string(id))
+	}
+	if until := s.Desk.HeldUntil(id); !until.IsZero() {
+		all = append(all, "emergency hold until "+until.UTC().Format(time.RFC3339)+": only the person at the desk can log in or out")
+	}
+	if s.Desk.Locked(id) {
+		all = append(all, "locked: too many wrong PINs from this phone; a right one will be taken again in some minutes")
+	}
+	return all
 }
 
 func (s *Server) configState(p hotdesk.Phone) string {

@@ -3,7 +3,9 @@ package admin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -152,10 +154,26 @@ func (s *Server) save(ctx context.Context, d hotdesk.Desired) error {
 // could be a PIN.
 func ParseDesired(text []byte) (hotdesk.Desired, error) {
 	var d hotdesk.Desired
-	if err := yaml.UnmarshalWithOptions(text, &d, yaml.Strict()); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(asWritten))
+	if err := decoder.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
 		return d, fmt.Errorf("%w: %s", hotdesk.ErrInvalid, explain(yaml.FormatError(err, false, false), text))
 	}
+	var more any
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		return d, fmt.Errorf("%w: the file has more than one document (a line ---); put all into one", hotdesk.ErrInvalid)
+	}
 	return d, nil
+}
+
+// asWritten reads a text as it stands: YAML would take the extension 0150 for an
+// octal number and a MAC of digits for a large one.
+func asWritten(dst *string, b []byte) error {
+	text := strings.TrimSpace(string(b))
+	if text != "" && strings.ContainsRune("\"'|>", rune(text[0])) {
+		return yaml.Unmarshal(b, dst)
+	}
+	*dst, _, _ = strings.Cut(text, " #")
+	return nil
 }
 
 // position is how the YAML library begins its messages, and key how a line of

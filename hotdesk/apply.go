@@ -39,7 +39,7 @@ func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied
 	if err := after.check(); err != nil {
 		return Applied{}, err
 	}
-	p := s.plan(before, after, cmp.Or(o.By, string(ByAPI)))
+	p := s.plan(before, after, d, cmp.Or(o.By, string(ByAPI)))
 	res := Applied{Changes: p.changes, Ends: p.ends, Notes: notes(after), DryRun: o.DryRun}
 	if p.err != nil || o.DryRun {
 		return res, p.err
@@ -119,7 +119,7 @@ func (p *plan) chunks() [][]step {
 	return all
 }
 
-func (s *Service) plan(before, after *target, by string) *plan {
+func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 	p := &plan{s: s, by: by}
 	sites := map[string][]string{}
 	for name, site := range after.sites {
@@ -137,8 +137,9 @@ func (s *Service) plan(before, after *target, by string) *plan {
 	save(p, "pbx", before.pbxs, after.pbxs, pbxKey)
 	save(p, "site", before.sites, after.sites, siteKey)
 	p.users(before, after)
-	p.devices(before, after)
+	p.devices(before, after, file)
 	save(p, "parameter", before.params, after.params, func(key string) string { return key })
+	drop(p, "parameter", before.params, after.params, func(key string) string { return key })
 	drop(p, "site", before.sites, after.sites, siteKey)
 	drop(p, "pbx", before.pbxs, after.pbxs, pbxKey)
 	return p
@@ -267,8 +268,8 @@ func (s *Service) disturbable(id DeviceID) error {
 	if busy, _ := s.live.InCall(id, ""); busy {
 		return ErrDeviceInCall
 	}
-	if s.held(id) {
-		return ErrEmergencyHold
+	if err := s.holdError(id); err != nil {
+		return err
 	}
 	return nil
 }
@@ -284,8 +285,8 @@ func (s *Service) bound(ext Extension) []DeviceID {
 }
 
 // devices plans new and changed phones; a new one gets its HD number in the
-// transaction that writes it.
-func (p *plan) devices(before, after *target) {
+// transaction that writes it, in the order of the file.
+func (p *plan) devices(before, after *target, file Desired) {
 	byMAC := func(a, b MAC) int { return slices.Compare(a[:], b[:]) }
 	for _, mac := range slices.SortedFunc(maps.Keys(before.devices), byMAC) {
 		if old := before.devices[mac]; after.devices[mac] == nil {
@@ -297,10 +298,7 @@ func (p *plan) devices(before, after *target) {
 	for _, mac := range slices.SortedFunc(maps.Keys(after.devices), byMAC) {
 		old, now := before.devices[mac], *after.devices[mac]
 		switch {
-		case old == nil:
-			p.note("device", mac.String(), "added")
-			row := p.s.row("device.added", p.by)
-			p.steps = append(p.steps, step{7, func(tx Txn) error { _, err := createIn(tx, now, row); return err }})
+		case old == nil: // below
 		case !equal(*old, now):
 			p.note("device", string(old.ID), "changed")
 			row := p.s.row("device.saved", p.by)
@@ -311,6 +309,19 @@ func (p *plan) devices(before, after *target) {
 			}
 			p.steps = append(p.steps, step{3, func(tx Txn) error { return saveDevice(tx, now, row) }})
 		}
+	}
+	for _, spec := range file.Devices {
+		mac, err := ParseMAC(spec.MAC)
+		if err != nil || before.devices[mac] != nil || after.devices[mac] == nil {
+			continue
+		}
+		now := *after.devices[mac]
+		p.note("device", mac.String(), "added")
+		row := p.s.row("device.added", p.by)
+		p.steps = append(p.steps, step{7, func(tx Txn) error {
+			_, err := createIn(tx, now, row)
+			return err
+		}})
 	}
 }
 

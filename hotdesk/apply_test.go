@@ -121,3 +121,87 @@ func TestApplyPrune(t *testing.T) {
 		t.Errorf("the next device is %s, %v; numbers are never used again", p.Device.ID, err)
 	}
 }
+
+// One object twice in a file, a parameter that reaches nobody, and one that is
+// hotdeskd's own are refused; nothing of the file is written.
+func TestApplyRefusesDoublesAndLostParameters(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	good := hotdesk.UserSpec{Extension: "150", PIN: ptr("4071")}
+	dev := func(mac string) hotdesk.DeviceSpec {
+		return hotdesk.DeviceSpec{MAC: mac, Model: ptr("yealink-t46u"), Site: ptr("roma")}
+	}
+	param := func(layer, id, key string) hotdesk.Desired {
+		return hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Parameters: []hotdesk.Parameter{{Layer: layer, ID: id, Values: map[string]string{key: "x"}}}}
+	}
+	for name, c := range map[string]struct {
+		file hotdesk.Desired
+		says string
+	}{
+		"a user twice":              {hotdesk.Desired{Users: []hotdesk.UserSpec{good, good}}, "user 150"},
+		"a MAC in two spellings":    {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{dev("805ec0000099"), dev("80:5E:C0:00:00:99")}}, "805ec0000099"},
+		"a site twice":              {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Sites: []hotdesk.SiteSpec{{Name: "roma"}, {Name: "roma"}}}, "site roma"},
+		"parameter of no device":    {param("device", "HD9999", "ring"), "HD9999"},
+		"parameter of no model":     {param("model", "nokia-3310", "ring"), "nokia-3310"},
+		"parameter of no layer":     {param("planet", "earth", "ring"), "planet"},
+		"parameter with no id":      {param("site", "", "ring"), "site"},
+		"parameter of hotdeskd own": {param("model", "yealink-t46u", "account.1.password"), "account.1.password"},
+	} {
+		_, err := d.Apply(context.Background(), c.file, hotdesk.ApplyOptions{})
+		if !errors.Is(err, hotdesk.ErrInvalid) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: error %v, want ErrInvalid that says %q", name, err, c.says)
+		}
+		if _, err := d.User("150"); err == nil {
+			t.Fatalf("%s: the good part of the file was written", name)
+		}
+	}
+}
+
+// Devices get their numbers in the order of the file, and --prune takes out
+// parameters too.
+func TestApplyOrderAndPrunedParameters(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	file := d.Export()
+	for _, n := range []int{9, 7, 8} {
+		file.Devices = append(file.Devices, hotdesk.DeviceSpec{MAC: mac(n).String(), Model: ptr("yealink-t46u"), Site: ptr("roma")})
+	}
+	file.Parameters = []hotdesk.Parameter{{Layer: "site", ID: "roma", Values: map[string]string{"ring": "3"}}}
+	d.apply(file)
+	for n, want := range map[int]hotdesk.DeviceID{9: "HD0005", 7: "HD0006", 8: "HD0007"} {
+		if p, err := d.PhoneByMAC(mac(n)); err != nil || p.Device.ID != want {
+			t.Errorf("%s is %s, %v; want %s", mac(n), p.Device.ID, err, want)
+		}
+	}
+	file.Parameters = nil
+	if _, err := d.Apply(context.Background(), file, hotdesk.ApplyOptions{Prune: true}); err != nil {
+		t.Fatal(err)
+	}
+	if left := d.Export().Parameters; len(left) != 0 {
+		t.Errorf("left after --prune: %+v", left)
+	}
+}
+
+// Data that was made with other key files is refused: nobody would be recognised.
+func TestOtherKeysAreRefused(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	s, err := hotdesk.New(hotdesk.Options{
+		Store: d.store, Vault: otherVault{}, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := s.Serve(ctx); !errors.Is(err, hotdesk.ErrInvalid) || !strings.Contains(err.Error(), "keys") {
+		t.Errorf("served with other keys: %v", err)
+	}
+}
+
+// otherVault has other keys than quickVault.
+type otherVault struct{ quickVault }
+
+func (otherVault) Derive(purpose, id string, n uint64) hotdesk.Secret {
+	return quickVault{}.Derive("other "+purpose, id, n)
+}

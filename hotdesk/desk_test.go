@@ -111,6 +111,12 @@ func (d *desk) start(closeStore func() error) {
 	var err error
 	d.Service, err = hotdesk.New(hotdesk.Options{
 		Store: d.store, Vault: quickVault{}, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now,
+		Parameter: func(key string) error {
+			if key == "account.1.password" {
+				return errors.New(key + " is set by hotdeskd")
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		d.t.Fatal(err)

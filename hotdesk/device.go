@@ -112,8 +112,8 @@ func (s *Service) Block(ctx context.Context, id DeviceID, by string) error {
 	if busy, _ := s.live.InCall(id, ""); busy {
 		return ErrDeviceInCall
 	}
-	if s.held(id) {
-		return ErrEmergencyHold
+	if err := s.holdError(id); err != nil {
+		return err
 	}
 	row := s.row("device.blocked", by)
 	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
@@ -157,8 +157,8 @@ func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) 
 
 // Release makes a claimed device claimable again, by a phone that was reset.
 func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
-	if s.held(id) {
-		return ErrEmergencyHold
+	if err := s.holdError(id); err != nil {
+		return err
 	}
 	row := s.row("device.released", by)
 	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
@@ -219,8 +219,8 @@ func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) erro
 	if busy, _ := s.live.InCall(id, ""); busy {
 		return ErrDeviceInCall
 	}
-	if s.held(id) {
-		return ErrEmergencyHold
+	if err := s.holdError(id); err != nil {
+		return err
 	}
 	row := s.row("device.removed", by)
 	row.Device = id

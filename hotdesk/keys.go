@@ -28,6 +28,7 @@ const (
 	deviceSeqKey = "/seq/device"
 	numberingKey = "/numbering"
 	schemaKey    = "/meta/schema"
+	keysKey      = "/meta/keys"
 	// AuditPrefix is where transactions put their audit rows for journal.
 	AuditPrefix = "/audit/"
 	// nobody stands for every unknown extension in the throttle's keys.

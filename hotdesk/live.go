@@ -43,7 +43,8 @@ type Live struct {
 	legs    map[DeviceID]map[string]time.Time // Call-ID -> since
 	free    map[DeviceID]time.Time            // end of the last leg
 	pending map[MAC]Pending
-	stale   map[DeviceID]bool // phones that do not take their configuration
+	stale   map[DeviceID]bool      // phones that do not take their configuration
+	barred  map[DeviceID]time.Time // phones that came without their HTTP password, since when
 	events  events
 }
 
@@ -56,6 +57,7 @@ func NewLive(now func() time.Time) *Live {
 		free:    map[DeviceID]time.Time{},
 		pending: map[MAC]Pending{},
 		stale:   map[DeviceID]bool{},
+		barred:  map[DeviceID]time.Time{},
 	}
 	l.events.init(now())
 	return l
@@ -190,6 +192,31 @@ func (l *Live) Stale(id DeviceID, stale bool) bool {
 		delete(l.stale, id)
 	}
 	return true
+}
+
+// Barred notes that the device's phone came for its configuration without its
+// HTTP password; Admitted, that it had it. Many phones try without at every boot.
+func (l *Live) Barred(id DeviceID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.barred[id].IsZero() {
+		l.barred[id] = l.now()
+	}
+}
+
+// Admitted ends what Barred began.
+func (l *Live) Admitted(id DeviceID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.barred, id)
+}
+
+// BarredSince is when the phone was first turned away without having been let in
+// since; zero when it was not.
+func (l *Live) BarredSince(id DeviceID) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.barred[id]
 }
 
 // IsStale tells whether the phone ignores its check-syncs.

@@ -3,6 +3,7 @@ package hotdesk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -23,8 +24,10 @@ func (s *Service) Logout(ctx context.Context, r LogoutRequest) (LogoutResult, er
 	if busy, _ := s.live.InCall(r.Device, r.Call); busy {
 		return LogoutResult{}, ErrDeviceInCall
 	}
-	if r.By != ByIVR && s.held(r.Device) {
-		return LogoutResult{}, ErrEmergencyHold
+	if r.By != ByIVR {
+		if err := s.holdError(r.Device); err != nil {
+			return LogoutResult{}, err
+		}
 	}
 	row := s.row("session.ended", string(r.By))
 	named(&row, r.Name)
@@ -142,11 +145,25 @@ func (s *Service) HoldEmergency(ctx context.Context, id DeviceID) error {
 	return s.update(ctx, func(tx Txn) error { return put(tx, holdKey(id), until) })
 }
 
-func (s *Service) held(id DeviceID) bool {
+// HeldUntil is when the device's emergency hold ends; zero when there is none.
+func (s *Service) HeldUntil(id DeviceID) time.Time {
 	s.snap.mu.RLock()
 	defer s.snap.mu.RUnlock()
-	return s.now().Before(s.snap.holds[id])
+	if until := s.snap.holds[id]; s.now().Before(until) {
+		return until
+	}
+	return time.Time{}
 }
 
 // Held tells whether the device is in its emergency hold.
-func (s *Service) Held(id DeviceID) bool { return s.held(id) }
+func (s *Service) Held(id DeviceID) bool { return !s.HeldUntil(id).IsZero() }
+
+// holdError says why nobody but the person at the desk may change the device now.
+func (s *Service) holdError(id DeviceID) error {
+	until := s.HeldUntil(id)
+	if until.IsZero() {
+		return nil
+	}
+	return fmt.Errorf("%w: an emergency call was made from %s; until %s only the person at the desk can log in or out, by code",
+		ErrEmergencyHold, id, until.UTC().Format(time.RFC3339))
+}

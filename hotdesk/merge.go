@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
 // merge brings a file's wishes into the target. Everything that costs time
 // (hashing PINs, sealing secrets) happens here, before any transaction.
 func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
+	if err := d.onceEach(); err != nil {
+		return err
+	}
 	if d.Settings != nil {
 		t.settings.merge(*d.Settings)
 	}
@@ -65,7 +69,7 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 		t.devices[mac] = &dev
 	}
 	for _, p := range d.Parameters {
-		if err := p.check(); err != nil {
+		if err := s.checkParameter(p, t); err != nil {
 			return err
 		}
 		t.params[paramKey(p.Layer, p.ID)] = &p
@@ -73,17 +77,83 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 	return nil
 }
 
-func (p Parameter) check() error {
-	layers := []string{"default", "vendor", "model", "site", "device", "user"}
-	if !slices.Contains(layers, p.Layer) {
-		return fmt.Errorf("%w: parameters: layer %q must be one of default, vendor, model, site, device, user", ErrInvalid, p.Layer)
+// onceEach refuses a file that names one object twice: one of the two would be
+// lost without a word.
+func (d Desired) onceEach() error {
+	seen := map[string]bool{}
+	once := func(kind, name string) error {
+		if seen[kind+" "+name] {
+			return fmt.Errorf("%w: %s %s is in the file twice", ErrInvalid, kind, name)
+		}
+		seen[kind+" "+name] = true
+		return nil
 	}
-	if (p.ID == "") != (p.Layer == "default") {
-		return fmt.Errorf("%w: parameters: layer %s: id must be given for every layer but default", ErrInvalid, p.Layer)
+	for _, x := range d.Sites {
+		if err := once("site", x.Name); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.PBX {
+		if err := once("pbx", x.Name); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.Users {
+		if err := once("user", x.Extension); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.Devices {
+		mac, err := ParseMAC(x.MAC)
+		if err != nil {
+			return err
+		}
+		if err := once("device", mac.String()); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.Parameters {
+		if err := once("parameters:", strings.TrimSpace(x.Layer+" "+x.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkParameter refuses an override that reaches nobody, or that hotdeskd alone
+// may set: it would cut off every phone of its layer.
+func (s *Service) checkParameter(p Parameter, t *target) error {
+	where := strings.TrimSpace("parameters: " + p.Layer + " " + p.ID)
+	known := false
+	switch p.Layer {
+	case "default":
+		known = p.ID == ""
+	case "vendor":
+		for _, m := range s.models {
+			known = known || m.Vendor == p.ID
+		}
+	case "model":
+		_, known = s.models[p.ID]
+	case "site":
+		known = t.sites[p.ID] != nil
+	case "user":
+		known = t.users[Extension(p.ID)] != nil
+	case "device":
+		for _, d := range t.devices {
+			known = known || string(d.ID) == p.ID || d.MAC.String() == p.ID
+		}
+	default:
+		return fmt.Errorf("%w: %s: the layer must be one of default, vendor, model, site, device, user", ErrInvalid, where)
+	}
+	if !known {
+		return fmt.Errorf("%w: %s: there is no such %s", ErrInvalid, where, p.Layer)
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Values)) {
-		if err := cleanText("parameters: "+p.Layer+" "+p.ID+": "+key, key+p.Values[key]); err != nil {
+		if err := cleanText(where+": "+key, key+p.Values[key]); err != nil {
 			return err
+		}
+		if err := s.parameter(key); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrInvalid, where, err)
 		}
 	}
 	return nil

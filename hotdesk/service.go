@@ -34,24 +34,28 @@ type Options struct {
 	Vault  Vault
 	Live   *Live
 	Models []Model
-	Realm  string           // digest realm, for the HA1 of device secrets
-	Now    func() time.Time // wall clock of every decision
-	Log    *slog.Logger
+	// Parameter refuses a phone parameter that administrators may not override;
+	// nil refuses none.
+	Parameter func(key string) error
+	Realm     string           // digest realm, for the HA1 of device secrets
+	Now       func() time.Time // wall clock of every decision
+	Log       *slog.Logger
 }
 
 // Service is the rules at work. Its methods may be called from any goroutine
 // once Serve has loaded the store (Ready).
 type Service struct {
-	store  Store
-	vault  Vault
-	live   *Live
-	models map[string]Model
-	realm  string
-	now    func() time.Time
-	log    *slog.Logger
-	snap   *snapshot
-	ready  chan struct{}
-	broken atomic.Pointer[error] // why the last transaction could not be written; nil when it was
+	store     Store
+	vault     Vault
+	live      *Live
+	models    map[string]Model
+	realm     string
+	parameter func(key string) error
+	now       func() time.Time
+	log       *slog.Logger
+	snap      *snapshot
+	ready     chan struct{}
+	broken    atomic.Pointer[error] // why the last transaction could not be written; nil when it was
 }
 
 // New builds the service; nothing runs until Serve.
@@ -62,15 +66,21 @@ func New(o Options) (*Service, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Parameter == nil {
+		o.Parameter = func(string) error { return nil }
+	}
 	models := make(map[string]Model, len(o.Models))
 	for _, m := range o.Models {
 		models[m.ID] = m
 	}
 	return &Service{
-		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm,
+		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm, parameter: o.Parameter,
 		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}),
 	}, nil
 }
+
+// Now is the wall clock of every decision.
+func (s *Service) Now() time.Time { return s.now() }
 
 // Ready is closed when the store has been loaded and questions are answered.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
@@ -110,7 +120,10 @@ func (s *Service) seed(ctx context.Context) error {
 		if err == nil && ok && version != schemaVersion {
 			err = fmt.Errorf("%w: the data is of version %d and this program reads version %d; run the newer program, or restore a backup", ErrInvalid, version, schemaVersion)
 		}
-		if err != nil || ok {
+		if err != nil {
+			return err
+		}
+		if err := s.sameKeys(tx); err != nil || ok {
 			return err
 		}
 		if err := put(tx, schemaKey, schemaVersion); err != nil {
@@ -120,6 +133,22 @@ func (s *Service) seed(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
+	}
+	return nil
+}
+
+// sameKeys refuses data that was made with other key files: every PIN would be
+// wrong and every phone a stranger, without a word.
+func (s *Service) sameKeys(tx Txn) error {
+	now := s.vault.Derive("fingerprint", "", 1).Reveal()
+	stored, ok, err := get[string](tx, keysKey)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return put(tx, keysKey, now)
+	case stored != now:
+		return fmt.Errorf("%w: the files in keys/ are not those that this data was made with; put the old ones back from your backup (without them no PIN and no phone would be recognised)", ErrInvalid)
 	}
 	return nil
 }

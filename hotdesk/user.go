@@ -141,7 +141,7 @@ func (s *Service) RemoveUser(ctx context.Context, ext Extension, by string) erro
 		}
 	}
 	delete(after.users, ext)
-	p := s.plan(before, after, by)
+	p := s.plan(before, after, Desired{}, by)
 	if p.err != nil {
 		return p.err
 	}

@@ -3,8 +3,10 @@ package hotdesk
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -193,6 +195,12 @@ func (p *PBX) check() error {
 	}
 	if p.Mode != "none" && p.Proxy == "" && p.Domain == "" {
 		return fmt.Errorf("%w: %s: proxy: give the PBX's host:port", ErrInvalid, where)
+	}
+	if strings.Contains(p.Proxy, ":") {
+		host, port, err := net.SplitHostPort(p.Proxy)
+		if n, nErr := strconv.ParseUint(port, 10, 16); err != nil || nErr != nil || n == 0 || host == "" {
+			return fmt.Errorf("%w: %s: proxy: %q must be written like 192.168.1.10:5060", ErrInvalid, where, p.Proxy)
+		}
 	}
 	for _, text := range []string{p.Domain, p.Proxy, p.Account.AuthUser} {
 		if err := cleanText(where, text); err != nil {

@@ -96,7 +96,7 @@ func (v *vendor) override(f *phonefile.File, layers []Layer, setBy map[string]st
 	for _, layer := range layers {
 		for _, key := range slices.Sorted(maps.Keys(layer.Values)) {
 			if v.protected(key) {
-				return fmt.Errorf("%w: %s (layer %s)", ErrProtected, key, layer.Name)
+				continue // refused when it was saved; one that came in before must not stop the phones
 			}
 			value, err := escape(v.Dialect, layer.Values[key])
 			if err != nil {
@@ -104,6 +104,16 @@ func (v *vendor) override(f *phonefile.File, layers []Layer, setBy map[string]st
 			}
 			f.Set(key, value)
 			setBy[key] = layer.Name
+		}
+	}
+	return nil
+}
+
+// CheckParameter refuses a key that no administrator may set (ErrProtected).
+func (s *Set) CheckParameter(key string) error {
+	for _, v := range s.vendors {
+		if v.protected(key) {
+			return fmt.Errorf("%w: %s of %s phones", ErrProtected, key, v.Vendor)
 		}
 	}
 	return nil

@@ -180,9 +180,16 @@ func TestOverrides(t *testing.T) {
 	if want := (Parameter{"phone_setting.ring_type", "Ring3.wav", "model yealink-t46u"}); !slices.Contains(f.Parameters, want) {
 		t.Errorf("the parameters do not have %+v", want)
 	}
+	if err := s.CheckParameter("phone_setting.ring_type"); err != nil {
+		t.Errorf("an ordinary parameter: %v", err)
+	}
 	for _, key := range []string{"account.1.password", "static.auto_provision.server.url", "phone_setting.emergency.number", "dialplan.digitmap.string"} {
-		if _, err := s.Render(Device, idle("yealink-t46u"), []Layer{{"device", map[string]string{key: "x"}}}); !errors.Is(err, ErrProtected) {
+		if err := s.CheckParameter(key); !errors.Is(err, ErrProtected) {
 			t.Errorf("%s: error %v, want ErrProtected", key, err)
+		}
+		f, err := s.Render(Device, idle("yealink-t46u"), []Layer{{"device", map[string]string{key: "stolen"}}})
+		if err != nil || strings.Contains(string(f.Content), "stolen") {
+			t.Errorf("%s: a stored override reaches the phone, or stops it: %v", key, err)
 		}
 	}
 }

@@ -221,6 +221,7 @@ func (s *Server) returning(c *gin.Context, p hotdesk.Phone) {
 		s.serve(c, p)
 		return
 	}
+	s.Live.Barred(p.Device.ID)
 	if given {
 		s.Live.Publish("device.claim_conflict", p.Device.ID, "", map[string]any{"source": c.Request.RemoteAddr})
 	}
@@ -240,6 +241,7 @@ func (s *Server) serve(c *gin.Context, p hotdesk.Phone) bool {
 	if !s.write(c, f) {
 		return false
 	}
+	s.Live.Admitted(p.Device.ID)
 	if err := s.Desk.Fetched(context.WithoutCancel(c.Request.Context()), p.Device.ID, p.Device.Wanted); err != nil {
 		s.Log.Warn("fetch not stored; the phone will be asked to fetch again", "device", string(p.Device.ID), "err", err)
 	}

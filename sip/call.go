@@ -206,7 +206,17 @@ func (s *setup) fail() {
 		status, reason, result = 503, "Service Unavailable", "failed"
 	}
 	s.e.respond(s.in.req, s.in.tx, status, reason, nil)
-	s.rec.end(result, "")
+	why := ""
+	switch {
+	case result == "failed" && s.trunk:
+		why = hotdesk.ReasonPBXDown
+	case result == "failed" && s.rec.call.Kind != hotdesk.CallInternal:
+		why = hotdesk.ReasonNoRoute
+	}
+	if s.rec.call.Kind == hotdesk.CallEmergency {
+		s.e.Log.Error("emergency call not taken", "device", string(s.in.device), "number", s.rec.call.To, "result", result, "reason", why)
+	}
+	s.rec.end(result, why)
 }
 
 // establish joins the two legs and stays until the caller has acknowledged.

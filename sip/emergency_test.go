@@ -147,7 +147,7 @@ func TestTrunkChallenge(t *testing.T) {
 					t.Errorf("the challenge reaches the phone:\n%s", res)
 				}
 				trunk.silent(10 * time.Second)
-				o.recorded("failed", "")
+				o.recorded("failed", "pbx_failed")
 				o.idle()
 				return
 			}

@@ -99,7 +99,8 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	}
 	models := hotdeskModels(templates)
 	a.desk, err = hotdesk.New(hotdesk.Options{
-		Store: store, Vault: keys, Live: live, Models: models, Realm: c.SIP.Realm, Now: now, Log: log,
+		Store: store, Vault: keys, Live: live, Models: models, Parameter: templates.CheckParameter,
+		Realm: c.SIP.Realm, Now: now, Log: log,
 	})
 	if err != nil {
 		return a, err

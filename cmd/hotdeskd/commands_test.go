@@ -116,7 +116,7 @@ func TestCommandErrors(t *testing.T) {
 		says  string
 	}{
 		{"device show HD9999", false, "HD9999"},
-		{"device show", true, "argument"},
+		{"device show", true, "device show ID"},
 		{"device frobnicate", true, "frobnicate"},
 		{"device list --colour", true, "colour"},
 		{"device login HD0001 999", false, "999"},

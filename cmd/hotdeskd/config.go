@@ -96,6 +96,9 @@ func loadConfig(path string, environ []string) (config, error) {
 		if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
 			return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true))
 		}
+		if c == (config{}) { // a file without a single key
+			c = defaultConfig()
+		}
 	}
 	byName := map[string]*string{}
 	for key, value := range c.settings() {

@@ -68,7 +68,7 @@ func newRoot() *cobra.Command {
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if n >= 0 && len(args) != n {
-			return fmt.Errorf("%w: %s needs %d argument(s): hotdeskd %s", errUsage, cmd.CommandPath(), n, cmd.UseLine())
+			return fmt.Errorf("%w: write it like this: %s", errUsage, cmd.UseLine())
 		}
 		return nil
 	}

@@ -24,7 +24,7 @@ func simCommand() *cobra.Command {
 func simPhoneCommand() *cobra.Command {
 	var c simphone.Config
 	var dial, press string
-	var stay time.Duration
+	var wait, stay time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "phone --provision URL --mac MAC --model MODEL",
@@ -37,7 +37,7 @@ func simPhoneCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			return runSimPhone(cmd.Context(), p, dial, press, stay)
+			return runSimPhone(cmd.Context(), p, dial, press, wait, stay)
 		},
 	}
 	f := cmd.Flags()
@@ -47,7 +47,8 @@ func simPhoneCommand() *cobra.Command {
 	f.StringVar(&c.Transport, "transport", "", "SIP transport: udp (default: what the served file says)")
 	f.StringVar(&dial, "dial", "", "number to dial once registered")
 	f.StringVar(&press, "press", "", "keys to press once answered")
-	f.DurationVar(&stay, "stay", time.Minute, "how long to stay on after that")
+	f.DurationVar(&wait, "wait", time.Minute, "how long to wait for a configuration and a registration")
+	f.DurationVar(&stay, "stay", time.Minute, "how long to stay on after that; then it hangs up and leaves")
 	f.BoolVar(&c.ChallengeNotify, "challenge-notify", false, "challenge check-syncs with 401")
 	f.BoolVar(&c.NeverRefetch, "never-refetch", false, "answer check-syncs and do not fetch")
 	f.StringVar(&c.UnregisterOld, "unregister-old", "", "un-REGISTER the old identity: first or last")
@@ -56,11 +57,11 @@ func simPhoneCommand() *cobra.Command {
 }
 
 // runSimPhone lets the phone do what was asked and then stay.
-func runSimPhone(ctx context.Context, p *simphone.Phone, dial, press string, stay time.Duration) error {
+func runSimPhone(ctx context.Context, p *simphone.Phone, dial, press string, wait, stay time.Duration) error {
 	ctx, off := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	err := useSimPhone(ctx, p, dial, press)
+	err := useSimPhone(ctx, p, dial, press, wait)
 	if err == nil {
 		timer := time.NewTimer(stay)
 		defer timer.Stop()
@@ -73,8 +74,13 @@ func runSimPhone(ctx context.Context, p *simphone.Phone, dial, press string, sta
 	return errors.Join(err, <-done)
 }
 
-func useSimPhone(ctx context.Context, p *simphone.Phone, dial, press string) error {
-	if err := p.Registered(ctx); err != nil {
+func useSimPhone(ctx context.Context, p *simphone.Phone, dial, press string, wait time.Duration) error {
+	limit, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	if err := p.Registered(limit); err != nil {
+		if ctx.Err() == nil && limit.Err() != nil {
+			return fmt.Errorf("the phone was not registered within %s; the steps above say why (a phone that was served before keeps its own URL: see provisioning_url in \"hotdeskd device show\", or release it)", wait)
+		}
 		return offIsFine(ctx, err)
 	}
 	if dial == "" {
@@ -84,13 +90,13 @@ func useSimPhone(ctx context.Context, p *simphone.Phone, dial, press string) err
 	if err != nil {
 		return offIsFine(ctx, fmt.Errorf("dial %s: %w", dial, err))
 	}
-	if press != "" {
-		if err := call.Press(ctx, press); err != nil {
-			return offIsFine(ctx, fmt.Errorf("press keys: %w", err))
-		}
+	if press == "" {
+		return nil
 	}
-	_, err = call.Wait(ctx)
-	return offIsFine(ctx, err)
+	if err := call.Press(ctx, press); err != nil {
+		return offIsFine(ctx, fmt.Errorf("press keys: %w", err))
+	}
+	return nil
 }
 
 // offIsFine takes a phone that was switched off for no error.

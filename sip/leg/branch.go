@@ -13,7 +13,7 @@ import (
 )
 
 // ErrDead: a branch gave no sign of life in time.
-var ErrDead = errors.New("no answer from the phone")
+var ErrDead = errors.New("no answer")
 
 // deadAfter is how long a branch may stay without any response.
 const deadAfter = 4 * time.Second
