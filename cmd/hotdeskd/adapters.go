@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"hotdeskd/hotdesk"
 	"hotdeskd/ivr"
@@ -56,8 +57,11 @@ type history struct {
 	dir string
 }
 
+// Calls come in the order in which they began; the journal has them as they ended.
 func (h history) Calls(user hotdesk.Extension, device hotdesk.DeviceID, limit int) ([]hotdesk.Call, error) {
-	return h.Journal.Calls(journal.CallFilter{User: user, Device: device, Limit: limit})
+	calls, err := h.Journal.Calls(journal.CallFilter{User: user, Device: device, Limit: limit})
+	slices.SortStableFunc(calls, func(a, b hotdesk.Call) int { return b.Started.Compare(a.Started) })
+	return calls, err
 }
 
 func (h history) Audit(limit int) ([]hotdesk.AuditRow, error) { return h.Journal.Audit(limit, "") }
