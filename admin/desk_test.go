@@ -112,7 +112,7 @@ func (f files) Secrets(id hotdesk.DeviceID) ([]hotdesk.Secret, error) {
 	return []hotdesk.Secret{f.d.Secret(id, p.Device.Generation), f.d.HTTPPassword(p.Device), ""}, nil
 }
 
-func (f files) Config(id hotdesk.DeviceID) (uint64, []hotdesk.File, error) {
+func (f files) Config(id hotdesk.DeviceID, _ hotdesk.Extension) (uint64, []hotdesk.File, error) {
 	secrets, err := f.Secrets(id)
 	if err != nil {
 		return 0, nil, err

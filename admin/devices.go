@@ -355,13 +355,14 @@ type ConfigFiles struct {
 
 func (s *Server) config(ctx context.Context, in *struct {
 	DeviceInput
-	Secrets bool `query:"secrets" doc:"show secrets; written to the audit log"`
+	As      string `query:"as" doc:"the configuration as it would be with this user"`
+	Secrets bool   `query:"secrets" doc:"show secrets; written to the audit log"`
 }) (*body[ConfigFiles], error) {
 	p, err := s.Desk.FindDevice(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	version, files, err := s.Files.Config(p.Device.ID)
+	version, files, err := s.Files.Config(p.Device.ID, hotdesk.Extension(in.As))
 	if err != nil {
 		return nil, err
 	}

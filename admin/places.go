@@ -111,12 +111,10 @@ func (s *Server) places() {
 		if err := s.save(ctx, hotdesk.Desired{PBX: []hotdesk.PBXSpec{spec}}); err != nil {
 			return nil, err
 		}
-		for _, p := range s.Desk.PBXs() {
-			if p.Name == in.Name {
-				return &body[hotdesk.PBXSpec]{p.Spec()}, nil
-			}
-		}
-		return nil, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, in.Name)
+		return s.onePBX(in.Name)
+	})
+	route(s, http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[hotdesk.PBXSpec], error) {
+		return s.onePBX(in.Name)
 	})
 	route(s, http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
 		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
@@ -142,6 +140,15 @@ func (s *Server) oneSite(name string) (*body[Site], error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)
+}
+
+func (s *Server) onePBX(name string) (*body[hotdesk.PBXSpec], error) {
+	for _, p := range s.Desk.PBXs() {
+		if p.Name == name {
+			return &body[hotdesk.PBXSpec]{p.Spec()}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
 }
 
 func (s *Server) save(ctx context.Context, d hotdesk.Desired) error {

@@ -15,7 +15,7 @@ import (
 
 // Files shows what phones are served; provisioning does it.
 type Files interface {
-	Config(hotdesk.DeviceID) (version uint64, files []hotdesk.File, err error)
+	Config(id hotdesk.DeviceID, as hotdesk.Extension) (version uint64, files []hotdesk.File, err error)
 	Explain(hotdesk.DeviceID) ([]hotdesk.Provenance, error)
 	Secrets(hotdesk.DeviceID) ([]hotdesk.Secret, error)
 	DeviceURL(hotdesk.Device) string
@@ -127,7 +127,7 @@ type none struct{}
 func route[I, O any](s *Server, method, path, summary string, status int, do func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: 64 << 20,
+		MaxBodyBytes: 16 << 20,
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // ApplyOptions of Apply.
@@ -132,7 +133,7 @@ func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 		if !equal(old.Settings, now.Settings) {
 			p.changes = append(p.changes, "settings: changed")
 		}
-		p.write(numberingKey, now, s.row("settings.saved", by))
+		p.write(numberingKey, old, now, s.row("settings.saved", by))
 	}
 	save(p, "pbx", before.pbxs, after.pbxs, pbxKey)
 	save(p, "site", before.sites, after.sites, siteKey)
@@ -146,8 +147,24 @@ func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 }
 
 // write adds a step that stores one record with its audit row.
-func (p *plan) write(key string, rec any, row AuditRow) {
-	p.steps = append(p.steps, step{2, func(tx Txn) error { return errors.Join(put(tx, key, rec), audit(tx, row)) }})
+// The record must still be as it was when the plan was made (old; nil: absent), so
+// that a long apply undoes nothing that somebody else has saved meanwhile.
+func (p *plan) write(key string, old, rec any, row AuditRow) {
+	p.steps = append(p.steps, step{2, func(tx Txn) error {
+		return errors.Join(unchanged(tx, key, old, rec), put(tx, key, rec), audit(tx, row))
+	}})
+}
+
+// unchanged compares what is stored with what is expected, or already wanted.
+func unchanged(tx Txn, key string, old, wanted any) error {
+	kv, ok, err := tx.Get(key)
+	if err != nil {
+		return err
+	}
+	if !ok && old == nil || ok && (old != nil && equal(json.RawMessage(kv.Value), old) || equal(json.RawMessage(kv.Value), wanted)) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s was changed by somebody else meanwhile; run it again", ErrConflict, strings.TrimPrefix(key, "/"))
 }
 
 func (p *plan) note(kind, id, what string) {
@@ -164,8 +181,16 @@ func save[K ~string, T any](p *plan, kind string, before, after map[K]*T, key fu
 		p.note(kind, string(id), added(old == nil))
 		row := p.s.row(kind+".saved", p.by)
 		row.Detail = map[string]string{"name": string(id)}
-		p.write(key(id), now, row)
+		p.write(key(id), stored(old), now, row)
 	}
+}
+
+// stored is nil for no record, as an untyped nil.
+func stored[T any](rec *T) any {
+	if rec == nil {
+		return nil
+	}
+	return rec
 }
 
 // drop plans the deletions of one kind.
@@ -208,7 +233,7 @@ func (p *plan) users(before, after *target) {
 		p.note("user", string(ext), added(old == nil))
 		row := p.s.row("user.saved", p.by)
 		row.User = ext
-		p.write(userKey(ext), now, row)
+		p.write(userKey(ext), stored(old), now, row)
 		if old != nil && old.Enabled && !now.Enabled {
 			p.endUser(ext, "disabled")
 		}
@@ -236,16 +261,34 @@ func (p *plan) users(before, after *target) {
 	}
 }
 
-// endUser plans the end of all sessions of a user who was disabled.
+// endUser plans the end of all sessions of a user who is disabled by the step
+// before: who logged in until then is found in the same transaction.
 func (p *plan) endUser(ext Extension, why string) {
 	for _, id := range p.s.bound(ext) {
 		p.ends = append(p.ends, string(id)+" user "+string(ext))
 		if err := p.s.disturbable(id); err != nil {
 			p.err = errors.Join(p.err, fmt.Errorf("user %s on %s: %w", ext, id, err))
 		}
-		row := p.s.row("session.ended", p.by)
-		p.steps = append(p.steps, step{8, func(tx Txn) error { return endBinding(tx, id, row, why) }})
 	}
+	row := p.s.row("session.ended", p.by)
+	disable := p.steps[len(p.steps)-1]
+	p.steps[len(p.steps)-1] = step{MaxTxnKeys, func(tx Txn) error {
+		if err := disable.do(tx); err != nil {
+			return err
+		}
+		seats, ok, err := get[Seats](tx, seatsKey(ext))
+		if err != nil || !ok {
+			return err
+		}
+		b := &unbinder{tx: tx, op: row.Op, now: row.Time, actor: row.By}
+		for _, id := range seats.Bound {
+			if err := b.device(id, ext, why); err != nil {
+				return err
+			}
+		}
+		seats.Bound = nil
+		return put(tx, seatsKey(ext), seats)
+	}}
 }
 
 // endBinding ends whatever session a device has.
@@ -339,7 +382,10 @@ func (p *plan) remove(old Device) {
 	}
 	row := p.s.row("device.removed", p.by)
 	row.Device = old.ID
-	p.steps = append(p.steps, step{6, func(tx Txn) error {
+	p.steps = append(p.steps, step{7, func(tx Txn) error {
+		if _, bound, err := get[Session](tx, bindingKey(old.ID)); err != nil || bound {
+			return errors.Join(err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, old.ID))
+		}
 		for _, key := range []string{deviceKey(old.ID), macKey(old.MAC), fetchedKey(old.ID), holdKey(old.ID), deviceThrottleKey(old.ID)} {
 			tx.Delete(key)
 		}
@@ -372,10 +418,26 @@ func saveDevice(tx Txn, now Device, row AuditRow) error {
 	if !ok {
 		return fmt.Errorf("%w: device %s", ErrNotFound, now.ID)
 	}
+	if err := freeForFixed(tx, d, now); err != nil {
+		return err
+	}
 	d.Model, d.Site, d.Desk, d.Type, d.DefaultUser = now.Model, now.Site, now.Desk, now.Type, now.DefaultUser
 	if d.Blocked && !now.Blocked {
 		d.raise()
 	}
 	d.Blocked = now.Blocked
 	return errors.Join(put(tx, deviceKey(d.ID), d), audit(tx, row))
+}
+
+// freeForFixed refuses to make a fixed device of one that somebody sits at: at a
+// fixed device nobody can log out.
+func freeForFixed(tx Txn, before, after Device) error {
+	if before.Type == Fixed || after.Type != Fixed {
+		return nil
+	}
+	_, bound, err := get[Session](tx, bindingKey(before.ID))
+	if err == nil && bound {
+		err = fmt.Errorf("%w: somebody is logged in on %s; log out first, then make it fixed", ErrInUse, before.ID)
+	}
+	return err
 }

@@ -205,3 +205,53 @@ type otherVault struct{ quickVault }
 func (otherVault) Derive(purpose, id string, n uint64) hotdesk.Secret {
 	return quickVault{}.Derive("other "+purpose, id, n)
 }
+
+// slowVault lets somebody else save a user while an apply hashes a PIN.
+type slowVault struct {
+	quickVault
+	meanwhile func()
+}
+
+func (v slowVault) HashPIN(ctx context.Context, pin hotdesk.Secret) (string, error) {
+	if pin.Reveal() == "905172" {
+		v.meanwhile()
+	}
+	return v.quickVault.HashPIN(ctx, pin)
+}
+
+// What somebody else saved while a long apply was hashing PINs is not undone: the
+// apply is refused and says to run it again.
+func TestApplyUndoesNothing(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	other := d.Service
+	v := &slowVault{meanwhile: func() {
+		if err := other.SetPIN(context.Background(), "100", "7283", "test"); err != nil {
+			t.Error(err)
+		}
+	}}
+	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	<-s.Ready()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	file := hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", Name: ptr("Renamed")}, {Extension: "150", PIN: ptr("905172")}}}
+	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrConflict) || !strings.Contains(err.Error(), "user/100") {
+		t.Errorf("apply over somebody else's change: %v", err)
+	}
+	if _, err := d.login("HD0001", "100", "7283"); err != nil {
+		t.Errorf("the PIN that was set meanwhile: %v", err)
+	}
+	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); err != nil {
+		t.Errorf("run again: %v", err)
+	}
+}

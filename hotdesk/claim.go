@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 )
 
 // Claim hands the phone with this MAC its identity: an approved, never claimed
@@ -76,7 +79,7 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 	}
 	where := "device " + d.MAC.String()
 	if _, ok := s.models[d.Model]; !ok {
-		return d, fmt.Errorf("%w: %s: model %q; GET /api/v1/models lists them", ErrUnknownModel, where, d.Model)
+		return d, fmt.Errorf("%w: %s: model %q; use one of %s", ErrUnknownModel, where, d.Model, s.modelIDs())
 	}
 	if t.sites[d.Site] == nil {
 		return d, fmt.Errorf("%w: %s: there is no site %q; add it under sites first", ErrInvalid, where, d.Site)
@@ -94,6 +97,11 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 		return d, err
 	}
 	return d, nil
+}
+
+// modelIDs lists the known models for an error that must say what would be right.
+func (s *Service) modelIDs() string {
+	return strings.Join(slices.Sorted(maps.Keys(s.models)), ", ")
 }
 
 // AddDevice makes a device: an administrator's word is its approval.

@@ -19,6 +19,20 @@ func (s *Service) Phone(id DeviceID) (Phone, error) {
 	return Phone{}, fmt.Errorf("%w: device %s", ErrNotFound, id)
 }
 
+// PhoneAs returns the device as it would be if this user sat there.
+func (s *Service) PhoneAs(id DeviceID, ext Extension) (Phone, error) {
+	p, err := s.Phone(id)
+	if err != nil {
+		return p, err
+	}
+	v, err := s.User(ext)
+	if err != nil {
+		return p, err
+	}
+	p.User = &v.User
+	return p, nil
+}
+
 // PhoneByMAC returns the device with this MAC, or ErrNotFound.
 func (s *Service) PhoneByMAC(mac MAC) (Phone, error) {
 	s.snap.mu.RLock()
@@ -99,15 +113,18 @@ func (s *Service) UpdateDevice(ctx context.Context, id DeviceID, spec DeviceSpec
 		return fmt.Errorf("%w: use block and unblock", ErrInvalid)
 	}
 	now := s.current() // before the transaction, whose function must be pure
-	return s.changeDevice(ctx, id, s.row("device.saved", by), func(_ Txn, d *Device) error {
+	return s.changeDevice(ctx, id, s.row("device.saved", by), func(tx Txn, d *Device) error {
 		merged, err := s.mergeDevice(*d, spec, now)
+		if err == nil {
+			err = freeForFixed(tx, *d, merged)
+		}
 		*d = merged
 		return err
 	})
 }
 
-// Block shuts a device: its session ends, its secret is void at once and only
-// its emergency calls pass. It waits for the end of a call (ErrDeviceInCall).
+// Block shuts a device: its session ends, it cannot register and only its
+// emergency calls pass, for which its secret stays good. It waits for the end of a call (ErrDeviceInCall).
 func (s *Service) Block(ctx context.Context, id DeviceID, by string) error {
 	if busy, _ := s.live.InCall(id, ""); busy {
 		return ErrDeviceInCall
@@ -180,7 +197,7 @@ func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by s
 	}
 	if model != "" {
 		if _, ok := s.models[model]; !ok {
-			return fmt.Errorf("%w: %q; GET /api/v1/models lists them", ErrUnknownModel, model)
+			return fmt.Errorf("%w: %q; use one of %s", ErrUnknownModel, model, s.modelIDs())
 		}
 	}
 	row := s.row("device.replaced", by)

@@ -132,6 +132,13 @@ func (l *Live) InCall(id DeviceID, except string) (busy bool, freeSince time.Tim
 	return false, l.free[id]
 }
 
+// Legs is how many calls the device takes part in.
+func (l *Live) Legs(id DeviceID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.legs[id])
+}
+
 // SeePending notes a phone that waits for approval.
 func (l *Live) SeePending(p Pending) {
 	l.mu.Lock()

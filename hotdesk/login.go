@@ -38,7 +38,12 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 	if err != nil {
 		return LoginResult{}, err
 	}
-	return s.bind(ctx, r, row, a, &hash)
+	res, err := s.bind(ctx, r, row, a, &hash)
+	if err != nil && !errors.Is(err, ErrNoMatch) && !errors.Is(err, ErrUnavailable) {
+		// The PIN was right and something else was not: that is no failed try.
+		err = errors.Join(err, s.update(ctx, a.settle))
+	}
+	return res, err
 }
 
 // checkPIN charges the attempt, hashes outside any transaction, and returns the
@@ -246,7 +251,7 @@ func (s *Service) ChangePIN(ctx context.Context, r ChangePINRequest) error {
 	}
 	hash, err := s.vault.HashPIN(ctx, r.New)
 	if err != nil {
-		return err
+		return errors.Join(err, s.update(ctx, a.settle))
 	}
 	row := s.row("user.pin_changed", string(ByIVR))
 	row.Device, row.User = r.Device, r.User

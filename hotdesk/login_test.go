@@ -314,3 +314,43 @@ func TestGenerations(t *testing.T) {
 		t.Errorf("after rotate --now: %v, want %v", got, want)
 	}
 }
+
+// A right PIN that is refused for another reason is no failed try.
+func TestRightPINRefusedIsNotCharged(t *testing.T) {
+	d := newDesk(t)
+	d.office("refuse")
+	if _, err := d.login("HD0001", "100", "4071"); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 {
+		if _, err := d.login("HD0002", "100", "4071"); !errors.Is(err, hotdesk.ErrSecondPhoneRefused) {
+			t.Fatalf("got %v, want ErrSecondPhoneRefused each time", err)
+		}
+	}
+	if d.Locked("HD0002") {
+		t.Error("the device is locked")
+	}
+}
+
+// A device that somebody sits at cannot be made a fixed one: nobody could log out
+// there any more.
+func TestNoFixedDeviceUnderSomebody(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	if _, err := d.login("HD0001", "100", "4071"); err != nil {
+		t.Fatal(err)
+	}
+	fixed := hotdesk.DeviceSpec{MAC: mac(0).String(), Type: ptr("fixed"), DefaultUser: ptr("101")}
+	if _, err := d.Apply(context.Background(), hotdesk.Desired{Devices: []hotdesk.DeviceSpec{fixed}}, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrInUse) {
+		t.Errorf("apply: %v", err)
+	}
+	if err := d.UpdateDevice(context.Background(), "HD0001", fixed, "test"); !errors.Is(err, hotdesk.ErrInUse) {
+		t.Errorf("change: %v", err)
+	}
+	if err := d.logout("HD0001"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.UpdateDevice(context.Background(), "HD0001", fixed, "test"); err != nil {
+		t.Errorf("after the logout: %v", err)
+	}
+}

@@ -132,6 +132,9 @@ func (d *desk) random(rng *rand.Rand) {
 
 // invariants reads the store itself and compares it with what the rules answer.
 func (d *desk) invariants(ever map[hotdesk.DeviceID]hotdesk.MAC, step int) {
+	if err := d.Settle(context.Background()); err != nil {
+		d.t.Fatal(err)
+	}
 	bound := map[hotdesk.DeviceID]hotdesk.Extension{}
 	for _, s := range d.Sessions() {
 		if other, twice := bound[s.Device]; twice {

@@ -243,13 +243,13 @@ type Call struct {
 	Started    time.Time  `json:"started"`
 	Answered   *time.Time `json:"answered"`
 	Ended      *time.Time `json:"ended"`
-	FromUser   Extension  `json:"from_user,omitempty"`
-	FromDevice DeviceID   `json:"from_device,omitempty"`
+	FromUser   Extension  `json:"from_user"`
+	FromDevice DeviceID   `json:"from_device"`
 	To         string     `json:"to"`
-	ToDevice   DeviceID   `json:"to_device,omitempty"`
+	ToDevice   DeviceID   `json:"to_device"`
 	Kind       CallKind   `json:"kind"`
 	Result     string     `json:"result"` // answered busy refused cancelled no-answer failed
-	Reason     string     `json:"reason,omitempty"`
+	Reason     string     `json:"reason"`
 }
 
 // CallKind is what a dialled number turned out to be.

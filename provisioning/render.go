@@ -30,9 +30,13 @@ func (s *Server) Prepare(_ context.Context, id hotdesk.DeviceID) (string, []hotd
 	return digest(f.Content), ladder, nil
 }
 
-// Config renders the files that the device gets now.
-func (s *Server) Config(id hotdesk.DeviceID) (version uint64, files []hotdesk.File, err error) {
+// Config renders the files that the device gets now or, with as, would get if
+// that user sat there.
+func (s *Server) Config(id hotdesk.DeviceID, as hotdesk.Extension) (version uint64, files []hotdesk.File, err error) {
 	p, err := s.Desk.Phone(id)
+	if as != "" {
+		p, err = s.Desk.PhoneAs(id, as)
+	}
 	if err != nil {
 		return 0, nil, err
 	}

@@ -26,6 +26,7 @@ type Desk interface {
 	Secret(id hotdesk.DeviceID, generation uint64) hotdesk.Secret
 	AdminPassword(hotdesk.Device) hotdesk.Secret
 	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
+	PhoneAs(hotdesk.DeviceID, hotdesk.Extension) (hotdesk.Phone, error)
 	PhoneByMAC(hotdesk.MAC) (hotdesk.Phone, error)
 	Sites() []hotdesk.Site
 	Layers(hotdesk.Phone) []hotdesk.Parameter
@@ -139,6 +140,11 @@ func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phone
 	}
 	if p.Device.Claimed {
 		s.returning(c, p)
+		return
+	}
+	if p.Device.Site != site { // one site's URL must not claim another's phones
+		s.Log.Warn("phone came by another site's enrolment URL", "device", string(p.Device.ID), "site", site)
+		s.hold(c, site, mac, asked, "Another site")
 		return
 	}
 	if c.Request.Method == http.MethodHead { // only looking

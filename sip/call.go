@@ -339,13 +339,15 @@ func (c *call) end(by *side, reason string) {
 
 func (c *call) shut() { c.end(nil, "server stopped") }
 
-func (s *side) shut()                  { s.call.shut() }
+func (s *side) shut()                               { s.call.shut() }
+func (s *side) whose() (*leg.Leg, hotdesk.DeviceID) { return s.leg, s.device }
+
 func (s *side) acked(req *sip.Request) { s.acks.deliver(req) }
 
 // request relays what happens inside the call to the other side.
 func (s *side) request(req *sip.Request, tx sip.ServerTransaction) {
 	e := s.call.e
-	if !s.leg.InOrder(req) {
+	if req.Method != sip.BYE && !s.leg.InOrder(req) { // who wants to leave may leave
 		e.respond(req, tx, 500, "Server Internal Error", nil, sip.NewHeader("Retry-After", "1"))
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"hotdeskd/hotdesk"
 	"hotdeskd/sip/leg"
 )
 
@@ -19,6 +20,9 @@ type party interface {
 	acked(req *sip.Request)
 	// shut ends the dialog because the server stops.
 	shut()
+	// whose is the dialog, and the device whose phone is on the other end of it;
+	// empty behind a PBX.
+	whose() (*leg.Leg, hotdesk.DeviceID)
 }
 
 // dialogs finds the party of a request by Call-ID and our tag.
@@ -62,14 +66,39 @@ func (d *dialogs) endAll() {
 	}
 }
 
-// partyOf finds the dialog of a request; it is never challenged again: who knows
-// both tags has been proven when the dialog began.
+// partyOf finds the dialog of a request. Nobody is challenged inside a dialog; a
+// request belongs to it when it carries both tags and comes on the dialog's flow,
+// or on the one on which the same device has registered since. Who has only
+// overheard the Call-ID is a stranger.
 func (e *Edge) partyOf(req *sip.Request) party {
 	tag, ok := leg.Param(req.To().Params, "tag")
 	if !ok {
 		return nil
 	}
-	return e.dialogs.find(req.CallID().Value(), tag)
+	p := e.dialogs.find(req.CallID().Value(), tag)
+	if p == nil {
+		return nil
+	}
+	l, device := p.whose()
+	if theirs, _ := leg.Param(req.From().Params, "tag"); theirs != l.RemoteTag {
+		return nil
+	}
+	flow := leg.FlowOf(req)
+	if flow == l.Flow {
+		return p
+	}
+	if device != "" {
+		if now, ok := e.locations.get(device); ok && now.Flow == flow {
+			return p
+		}
+		return nil
+	}
+	// A PBX may send from another port than it listens on. One that is known by
+	// name only cannot be told by its address here; its tags must do.
+	if want := addrOf(l.Flow.Remote); want.IsValid() && want != addrOf(flow.Remote) {
+		return nil
+	}
+	return p
 }
 
 // onInDialog handles the methods that exist only inside a dialog.

@@ -291,7 +291,7 @@ func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, r
 
 // onOptions answers that we are alive, to anybody (RFC 3261 section 11).
 func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction) {
-	if tag, ok := leg.Param(req.To().Params, "tag"); ok && e.dialogs.find(req.CallID().Value(), tag) == nil {
+	if _, inside := leg.Param(req.To().Params, "tag"); inside && e.partyOf(req) == nil {
 		e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 		return
 	}

@@ -306,3 +306,36 @@ func TestMultipartOffer(t *testing.T) {
 		b.reply(487, "Request Terminated", "")
 	})
 }
+
+// A stranger who has overheard a call's Call-ID and tags is not in it, and no
+// request, however numbered, keeps a party from hanging up.
+func TestStrangerInside(t *testing.T) {
+	inOffice(t, func(o *office) {
+		_, bob, a, _ := up(o)
+		thief := o.phone(3)
+		thief.register()
+		x := *a
+		x.p = thief
+		for _, method := range []string{"INFO", "BYE", "OPTIONS", "INVITE"} {
+			thief.send(x.text(method, "z9hG4bKthief"+method, 1<<30, x.target, "", ""))
+			res := thief.response("481 " + method)
+			if method == "INVITE" {
+				thief.send(x.text("ACK", "z9hG4bKthief"+method, 1<<30, x.target, "", ""))
+			}
+			if res.StatusCode != 481 {
+				t.Errorf("%s of a stranger got %d", method, res.StatusCode)
+			}
+		}
+		wrong := *a
+		wrong.local = strings.Replace(a.local, "tag=", "tag=x", 1)
+		a.p.send(wrong.text("BYE", "z9hG4bKwrong", 1<<30, a.target, "", ""))
+		a.p.expect("481 BYE")
+		a.p.send(a.text("INFO", "z9hG4bKhigh", 1<<31-1, a.target, "", "x"))
+		bob.reply(bob.request("INFO"), 200, "OK", "", "")
+		a.p.expect("200 INFO")
+		a.bye() // with a lower CSeq
+		bob.ok("BYE")
+		o.recorded("answered", "")
+		o.idle()
+	})
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"hotdeskd/hotdesk"
 	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 )
@@ -15,16 +16,21 @@ import (
 // visit is a call that ends at the attendant: a code, or a refusal that is
 // spoken.
 type visit struct {
-	e    *Edge
-	leg  *leg.Leg
-	conv Conversation
-	rec  *record
-	ctx  context.Context    // ends when they hung up
-	stop context.CancelFunc // they hung up
-	acks acks
-	mu   sync.Mutex // one session description at a time
-	once sync.Once
+	e      *Edge
+	leg    *leg.Leg
+	device hotdesk.DeviceID
+	conv   Conversation
+	rec    *record
+	ctx    context.Context    // ends when they hung up
+	stop   context.CancelFunc // they hung up
+	acks   acks
+	mu     sync.Mutex // one session description at a time
+	once   sync.Once
 }
+
+// maxVisits is how many calls one device may have when it calls the attendant:
+// one phone that dials by itself must not take all of the attendant's lines.
+const maxVisits = 4
 
 // visit answers the call and lets the attendant talk. It runs in the INVITE's
 // own goroutine until the call is over.
@@ -38,6 +44,11 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	result, reason := "failed", v.Reason
 	defer func() { rec.end(result, reason) }()
 
+	if e.Live.Legs(in.device) > maxVisits {
+		e.respond(in.req, in.tx, 486, "Busy Here", nil)
+		result = "busy"
+		return
+	}
 	conv, err := e.Attendant.Attend(e.ctx, v)
 	if err != nil {
 		e.refuseVisit(in, err)
@@ -56,7 +67,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	}
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
-	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.own), conv: conv, rec: rec, ctx: ctx, stop: stop}
+	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.own), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
 	if !in.tx.OnCancel(func(*sip.Request) { stop() }) {
 		stop() // it came before we listened
 	}
@@ -113,11 +124,13 @@ func (e *Edge) refuseVisit(in *incoming, err error) {
 func (v *visit) hangUp() { v.once.Do(func() { v.e.hangUp(v.leg) }) }
 
 // shut lets the goroutine of the call hang up: its context has ended.
-func (v *visit) shut()                  {}
+func (v *visit) shut()                               {}
+func (v *visit) whose() (*leg.Leg, hotdesk.DeviceID) { return v.leg, v.device }
+
 func (v *visit) acked(req *sip.Request) { v.acks.deliver(req) }
 
 func (v *visit) request(req *sip.Request, tx sip.ServerTransaction) {
-	if !v.leg.InOrder(req) {
+	if req.Method != sip.BYE && !v.leg.InOrder(req) {
 		v.e.respond(req, tx, 500, "Server Internal Error", nil, sip.NewHeader("Retry-After", "1"))
 		return
 	}

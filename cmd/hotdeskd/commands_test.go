@@ -59,6 +59,7 @@ func TestCommands(t *testing.T) {
 		{"user list", []string{"100", "HD0001"}},
 		{"device logout HD0001 --reason forgot", []string{"logged out"}},
 		{"device config HD0001", []string{"account.1.user_name = HD0001", "account.1.password = ********", "==> 805ec0000001.cfg"}},
+		{"device config HD0001 --as 101", []string{"account.1.user_name = 101", "linekey.1.label = Logout"}},
 		{"device explain HD0001", []string{"account.1.label", "template"}},
 		{"device replace HD0005 805ec0000078", []string{"waits for 805ec0000078"}},
 		{"device rotate HD0001", []string{"done"}},
@@ -129,6 +130,8 @@ func TestCommandErrors(t *testing.T) {
 		{"user pin 100 1234", false, "weak PIN"},
 		{"user pin 100 env:NO_SUCH_PIN", false, "NO_SUCH_PIN"},
 		{"user show 999", false, "999"},
+		{"device config HD0001 --as 999", false, "999"},
+		{"device add 805ec0000055 --model nokia --site roma", false, "yealink-t46u"},
 		{"events", true, "--follow"},
 	} {
 		_, err := s.command(strings.Fields(c.args)...)

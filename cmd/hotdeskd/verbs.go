@@ -227,11 +227,16 @@ func logoutDevice(f *clientFlags) *cobra.Command {
 
 func configDevice(f *clientFlags) *cobra.Command {
 	var secrets bool
+	var as string
 	c := action(f, "config ID", "Print the configuration that the phone gets", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
-		path := "/devices/" + url.PathEscape(args[0]) + "/config"
+		q := url.Values{}
 		if secrets {
-			path += "?secrets=true"
+			q.Set("secrets", "true")
 		}
+		if as != "" {
+			q.Set("as", as)
+		}
+		path := "/devices/" + url.PathEscape(args[0]) + "/config?" + q.Encode()
 		cfg, err := admin.Get[admin.ConfigFiles](ctx, c, path)
 		if err != nil || f.json {
 			return firstError(asJSON(cfg))(err)
@@ -242,6 +247,7 @@ func configDevice(f *clientFlags) *cobra.Command {
 		}
 		return b.String(), nil
 	})
+	c.Flags().StringVar(&as, "as", "", "as it would be if this extension sat there")
 	c.Flags().BoolVar(&secrets, "secrets", false, "show secrets; written to the audit log")
 	return c
 }

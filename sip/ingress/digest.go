@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,8 @@ type Authenticator struct {
 	realm string
 	key   []byte
 	now   func() time.Time
+	// started: which nonces were used before is not known, so older ones are stale.
+	started time.Time
 
 	mu   sync.Mutex
 	used map[string]*uses // by user, of those who passed
@@ -68,7 +71,7 @@ const retransmitted = 32 * time.Second
 
 // NewAuthenticator makes one; key must be secret and stay the same over restarts.
 func NewAuthenticator(realm string, key []byte, now func() time.Time) *Authenticator {
-	return &Authenticator{realm: realm, key: key, now: now, used: map[string]*uses{}}
+	return &Authenticator{realm: realm, key: key, now: now, started: now(), used: map[string]*uses{}}
 }
 
 // Challenge is the value of a WWW-Authenticate header with a fresh nonce.
@@ -112,7 +115,7 @@ func (a *Authenticator) age(nonce string) (made time.Time, ours, fresh bool) {
 	}
 	made = time.Unix(0, int64(binary.BigEndian.Uint64(b)))
 	age := a.now().Sub(made)
-	return made, true, age < nonceLife && age > -nonceLife
+	return made, true, age < nonceLife && age > -nonceLife && !made.Before(a.started)
 }
 
 // Lookup returns the HA1s (lower-case hex) that a user's credentials may be made
@@ -129,6 +132,9 @@ func (a *Authenticator) Check(req *sip.Request, lookup Lookup) (result Result, u
 	made, ours, fresh := a.age(cred.Nonce)
 	if !ours || cred.QOP != "auth" || cred.Algorithm != "" && !strings.EqualFold(cred.Algorithm, "MD5") {
 		return Wrong, cred.Username, 0
+	}
+	if req.Method != sip.REGISTER && dialled(cred.URI) != dialled(req.Recipient.String()) {
+		return Wrong, cred.Username, 0 // made for another call
 	}
 	ha2 := md5hex(string(req.Method) + ":" + cred.URI)
 	found := -1
@@ -148,9 +154,27 @@ func (a *Authenticator) Check(req *sip.Request, lookup Lookup) (result Result, u
 	return Right, cred.Username, found
 }
 
+// dialled is the user part of a URI without escapes, which phones write one way
+// in the Request-URI and another in their credentials.
+func dialled(uri string) string {
+	_, rest, _ := strings.Cut(uri, ":")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		if scheme, _, _ := strings.Cut(uri, ":"); strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips") {
+			return ""
+		}
+		at = len(rest)
+	}
+	user, _, _ := strings.Cut(rest[:at], ";")
+	if plain, err := url.PathUnescape(user); err == nil {
+		return plain
+	}
+	return user
+}
+
 // count notes one use of a nonce; false means that it was played before.
 func (a *Authenticator) count(user string, u use, req *sip.Request) bool {
-	u.request = req.CallID().Value() + " " + req.CSeq().Value() + " " + req.Source()
+	u.request = req.CallID().Value() + " " + req.CSeq().Value() + " " + req.Source() + " " + req.Recipient.String()
 	u.at = a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -180,6 +180,46 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// Credentials that were made for one number place no call to another one,
+// however the number is escaped; and those of before a start are stale.
+func TestCredentialsOfAnotherCall(t *testing.T) {
+	g := newGuardian()
+	invite := func(dialled, uri string) *sip.Request {
+		chal, err := digest.ParseChallenge(g.Challenge(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cred, err := digest.Digest(chal, digest.Options{Method: "INVITE", URI: uri, Username: "HD0001", Password: "new", Count: 1, Cnonce: "0a4f113b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := message("INVITE", "Max-Forwards: 70\n", "Authorization: "+cred.String()+"\nMax-Forwards: 70\n")
+		first, _, _ := strings.Cut(text, " SIP/2.0")
+		return parse(t, strings.Replace(text, first, "INVITE "+dialled, 1))
+	}
+	for _, c := range []struct {
+		dialled, uri string
+		want         Result
+	}{
+		{"sip:*77*9*@192.0.2.1", "sip:*77*9*@192.0.2.1", Right},
+		{"sip:%2A77*9*@192.0.2.1", "sip:*77*9*@192.0.2.1:5060", Right},
+		{"sip:*77*100*@192.0.2.1", "sip:*77*9*@192.0.2.1", Wrong},
+		{"tel:112", "tel:112", Right},
+		{"tel:112", "tel:113", Wrong},
+	} {
+		if got := g.check(invite(c.dialled, c.uri)); got != c.want {
+			t.Errorf("%s with credentials for %s: %v, want %v", c.dialled, c.uri, got, c.want)
+		}
+	}
+	recorded := signed(t, 1, sign(t, g.Challenge(false), "HD0001", "new", 1))
+	again := newGuardian()
+	again.at = g.at.Add(time.Second)
+	again.Authenticator = NewAuthenticator(realm, []byte("key of these tests, 32 bytes long"), func() time.Time { return again.at })
+	if got := again.check(recorded); got != Stale {
+		t.Errorf("recorded before the start: %v, want Stale", got)
+	}
+}
+
 // A nonce that was used stays used when many others have come after it.
 func TestReplayAfterManyNonces(t *testing.T) {
 	g := newGuardian()
