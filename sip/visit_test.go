@@ -242,3 +242,26 @@ func TestAttendantPanics(t *testing.T) {
 		o.idle()
 	})
 }
+
+// One phone that dials by itself gets a few of the attendant's lines, not all.
+func TestOnePhoneTakesNotAllLines(t *testing.T) {
+	inOffice(t, func(o *office) {
+		o.attend = func(context.Context, Visit) (Conversation, error) { return &talk{}, nil }
+		p := o.phone(1)
+		p.register()
+		var up []*dialog
+		for range maxVisits {
+			d := p.invite("*77*", "v=0")
+			d.answered("")
+			up = append(up, d)
+		}
+		p.invite("*77*", "v=0").refused("486 INVITE")
+		o.recorded("busy", "")
+		other := o.phone(2)
+		other.register()
+		other.invite("*77*", "v=0").answered("")
+		up[0].bye()
+		sleep(10 * time.Millisecond)
+		p.invite("*77*", "v=0").answered("")
+	})
+}

@@ -274,3 +274,19 @@ func TestTrunkRefuses(t *testing.T) {
 		}
 	}
 }
+
+// One site's enrolment URL does not claim another site's phone: it gets a file
+// without a secret, and waits.
+func TestAnotherSitesURL(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9"))
+	s.apply("sites:\n  - {name: milano, networks: [\"127.0.0.0/8\"]}\n")
+	f := s.mustFetch(s.app.files.EnrolmentURL("milano") + phoneMAC(0) + ".cfg")
+	if f.Value("account.1.password") != "" || f.Value("account.1.label") != "Another site" {
+		t.Errorf("the phone got %q %q", f.Value("account.1.label"), f.Value("account.1.password"))
+	}
+	if f := s.mustFetch(s.app.files.EnrolmentURL("roma") + phoneMAC(0) + ".cfg"); f.Value("account.1.user_name") != "HD0001" {
+		t.Errorf("by its own site's URL it is %q", f.Value("account.1.user_name"))
+	}
+}
