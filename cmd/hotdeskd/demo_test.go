@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,5 +68,30 @@ func TestDemo(t *testing.T) {
 	}
 	if _, err := demoConfig(defaultConfig(), dir); err == nil {
 		t.Error("the demo would run in a data directory that is in use")
+	}
+}
+
+// A demo in which a step does not happen ends with an error that names the step,
+// which is exit status 1. Here the attendant has no audio port.
+func TestDemoFails(t *testing.T) {
+	t.Parallel()
+	c, err := demoConfig(defaultConfig(), filepath.Join(t.TempDir(), "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.LocalAddr().(*net.UDPAddr).Port &^ 1 // the even one of the pair
+	c.RTP.Ports = fmt.Sprintf("%d-%d", port, port+1)
+	out := &logBuffer{}
+	err = runDemo(context.Background(), c, out, "", slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), `step "refused"`) {
+		t.Errorf("the demo ended with %v after\n%s", err, out.String())
+	}
+	if strings.Contains(out.String(), "[done]") {
+		t.Error("it says that it is done")
 	}
 }
