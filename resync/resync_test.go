@@ -278,6 +278,25 @@ func TestUnregisteredWaits(t *testing.T) {
 	})
 }
 
+// A phone that has shown its new secret is not asked again, even when nobody has
+// heard of that yet: the state is looked at right before the NOTIFY.
+func TestStateAheadOfEvents(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.bind("HD0001")
+		h.want("HD0001 0s gentle")
+		h.after(5 * time.Second)
+		h.mu.Lock()
+		p := h.phones["HD0001"]
+		p.Fetched = hotdesk.Fetched{Version: p.Device.Wanted, Proven: p.Device.Generation}
+		h.mu.Unlock()
+		h.after(2 * time.Hour)
+		h.want()
+		if c := h.count("device.config_current"); c != 1 {
+			t.Errorf("%d times current, want once", c)
+		}
+	})
+}
+
 // An event that was lost costs half a minute: the state itself tells who is
 // behind.
 func TestLostEvent(t *testing.T) {
