@@ -27,6 +27,7 @@ type house struct {
 	ladder  []hotdesk.CheckSync
 	broken  error         // of Prepare
 	answers time.Duration // how long phones take to answer a NOTIFY
+	storing time.Duration // how long the next digest takes to be stored
 	sent    []string      // "HD0001 0.5s check-sync"
 	events  []string
 }
@@ -35,6 +36,12 @@ const applyWithin = 60 * time.Second
 
 // inHouse runs a test with n phones that are current, registered and idle.
 func inHouse(t *testing.T, n int, do func(*house)) {
+	t.Helper()
+	inHouseAfter(t, n, func(*house) {}, do)
+}
+
+// inHouseAfter is inHouse with something done before Serve begins.
+func inHouseAfter(t *testing.T, n int, before, do func(*house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{
@@ -69,6 +76,7 @@ func inHouse(t *testing.T, n int, do func(*house)) {
 			})
 			synctest.Wait()
 		}
+		before(h)
 		serve()
 		do(h)
 		cancel()
@@ -127,6 +135,15 @@ func (h *house) Prepared(_ context.Context, id hotdesk.DeviceID, digest string) 
 	p := h.phones[id]
 	if p == nil || p.Device.Digest == digest {
 		return false, nil
+	}
+	if wait := h.storing; wait > 0 {
+		h.storing = 0
+		h.mu.Unlock()
+		time.Sleep(wait)
+		h.mu.Lock()
+		if p.Device.Digest == digest { // another look has stored it
+			return false, nil
+		}
 	}
 	changed := p.Device.Digest != ""
 	if changed {

@@ -58,6 +58,7 @@ type Resync struct {
 	busy     map[hotdesk.DeviceID]bool // a NOTIFY is under way
 	nextBulk time.Time                 // before it nobody at a desk is waiting
 	wake     chan struct{}
+	looking  chan struct{} // held by the one who compares a device's state with its job
 	sending  sync.WaitGroup
 }
 
@@ -84,6 +85,7 @@ func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() t
 	return &Resync{
 		desk: desk, live: live, files: files, phones: phones, now: now, log: log,
 		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, wake: make(chan struct{}, 1),
+		looking: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -165,8 +167,16 @@ func (r *Resync) lookAtAll(ctx context.Context) {
 	}
 }
 
-// look compares one device's state and begins, keeps or ends its job.
+// look compares one device's state and begins, keeps or ends its job. One at a
+// time: storing a digest takes a while, and what was read before it must not end
+// the job that a login has begun in between.
 func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
+	select {
+	case r.looking <- struct{}{}:
+		defer func() { <-r.looking }()
+	case <-ctx.Done():
+		return
+	}
 	p, err := r.desk.Phone(id)
 	if err != nil || !p.Device.Claimed {
 		r.drop(id)

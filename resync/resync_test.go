@@ -297,6 +297,20 @@ func TestStateAheadOfEvents(t *testing.T) {
 	})
 }
 
+// A login that comes while the server starts, and stores what it has prepared,
+// must not be forgotten: the phone is told as soon as that is done.
+func TestLoginDuringStart(t *testing.T) {
+	inHouseAfter(t, 1, func(h *house) {
+		h.phones["HD0001"].Device.Digest = ""
+		h.storing = time.Second
+	}, func(h *house) {
+		h.after(500 * time.Millisecond)
+		h.bind("HD0001")
+		h.after(time.Second)
+		h.want("HD0001 1s gentle")
+	})
+}
+
 // An event that was lost costs half a minute: the state itself tells who is
 // behind.
 func TestLostEvent(t *testing.T) {
