@@ -10,12 +10,13 @@ import (
 )
 
 // Claim hands the phone with this MAC its identity: an approved, never claimed
-// (or released) device becomes claimed. Of any number of claims at one time
-// exactly one wins; the others get ErrConflict.
+// (or released) device becomes claimed. site is the one whose enrolment URL the
+// phone came by. Of any number of claims at one time exactly one wins; the others
+// get ErrConflict.
 //
-// Errors: ErrPending (no approved device has the MAC), ErrBlocked, ErrConflict
-// (already claimed), ErrUnavailable.
-func (s *Service) Claim(ctx context.Context, mac MAC, source string) (Phone, error) {
+// Errors: ErrPending (no approved device has the MAC), ErrAnotherSite, ErrBlocked,
+// ErrConflict (already claimed), ErrUnavailable.
+func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phone, error) {
 	row := s.row("device.claimed", "phone")
 	row.Detail = map[string]string{"mac": mac.String(), "source": source}
 	var id DeviceID
@@ -40,6 +41,8 @@ func (s *Service) Claim(ctx context.Context, mac MAC, source string) (Phone, err
 			return nil
 		case dev.Claimed:
 			return ErrConflict
+		case dev.Site != site:
+			return ErrAnotherSite
 		}
 		dev.Claimed, dev.ClaimOp = true, row.Op
 		dev.URLNumber++
@@ -52,6 +55,28 @@ func (s *Service) Claim(ctx context.Context, mac MAC, source string) (Phone, err
 		return Phone{}, err
 	}
 	return s.Phone(id)
+}
+
+// Enrol decides about a phone whose MAC no device has: where the site takes every
+// phone it becomes a device at once, elsewhere it waits for an administrator
+// (ErrPending), and nothing is written.
+func (s *Service) Enrol(ctx context.Context, p Pending) (Phone, error) {
+	s.snap.mu.RLock()
+	site := s.snap.sites[p.Site]
+	automatic := site != nil && site.Enrolment == "automatic"
+	s.snap.mu.RUnlock()
+	if automatic && p.Model != "" && p.Problem == "" {
+		phone, err := s.AddDevice(ctx, DeviceSpec{MAC: p.MAC.String(), Model: &p.Model, Site: &p.Site}, "phone")
+		if errors.Is(err, ErrConflict) { // its other request was faster
+			return s.PhoneByMAC(p.MAC)
+		}
+		if err == nil {
+			return phone, nil
+		}
+		s.log.Warn("phone could not be added; it waits for approval", "mac", p.MAC.String(), "err", err)
+	}
+	s.live.SeePending(p)
+	return Phone{}, ErrPending
 }
 
 // DeviceSpec is what an administrator says of a device; nil leaves what is

@@ -167,7 +167,7 @@ func (d *desk) office(secondPhone string) {
 	}
 	d.apply(file)
 	for n := range 4 {
-		if _, err := d.Claim(context.Background(), mac(n), "test"); err != nil {
+		if _, err := d.Claim(context.Background(), mac(n), "roma", "test"); err != nil {
 			d.t.Fatal(err)
 		}
 	}

@@ -42,7 +42,7 @@ func TestReplace(t *testing.T) {
 	if _, err := d.PhoneByMAC(mac(0)); !errors.Is(err, hotdesk.ErrNotFound) {
 		t.Errorf("the old MAC: %v", err)
 	}
-	p, err := d.Claim(ctx, mac(9), "test")
+	p, err := d.Claim(ctx, mac(9), "roma", "test")
 	if err != nil {
 		t.Fatal(err)
 	}

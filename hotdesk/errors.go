@@ -43,6 +43,9 @@ var (
 	ErrShadowsEmergency = errors.New("shadows an emergency number")
 	// ErrEmergencyHold: an emergency call was made from the device a short while ago.
 	ErrEmergencyHold = errors.New("emergency hold")
+	// ErrAnotherSite: the phone came by the enrolment URL of a site that its device
+	// does not belong to.
+	ErrAnotherSite = errors.New("belongs to another site")
 	// ErrPending: the phone has asked for its configuration but nobody approved it.
 	ErrPending = errors.New("waiting for approval")
 )

@@ -109,7 +109,7 @@ func (d *desk) random(rng *rand.Rand) {
 	case 6:
 		err = d.RemoveDevice(ctx, id, "test")
 	case 7:
-		_, err = d.Claim(ctx, m, "test")
+		_, err = d.Claim(ctx, m, "roma", "test")
 	case 8:
 		err = d.Block(ctx, id, "test")
 	case 9:
@@ -198,7 +198,7 @@ func TestOneWinnerOfAClaim(t *testing.T) {
 	results := make(chan error, 100)
 	for range 100 {
 		wg.Go(func() {
-			_, err := d.Claim(context.Background(), mac(9), "test")
+			_, err := d.Claim(context.Background(), mac(9), "roma", "test")
 			results <- err
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -29,10 +30,11 @@ type Desk interface {
 	PhoneAs(hotdesk.DeviceID, hotdesk.Extension) (hotdesk.Phone, error)
 	PhoneByMAC(hotdesk.MAC) (hotdesk.Phone, error)
 	Sites() []hotdesk.Site
+	Now() time.Time
 	Layers(hotdesk.Phone) []hotdesk.Parameter
 	DialPlan(hotdesk.Phone) hotdesk.DialPlan
-	Claim(ctx context.Context, mac hotdesk.MAC, source string) (hotdesk.Phone, error)
-	AddDevice(ctx context.Context, spec hotdesk.DeviceSpec, by string) (hotdesk.Phone, error)
+	Claim(ctx context.Context, mac hotdesk.MAC, site, source string) (hotdesk.Phone, error)
+	Enrol(context.Context, hotdesk.Pending) (hotdesk.Phone, error)
 	Fetched(ctx context.Context, id hotdesk.DeviceID, version uint64) error
 	Release(ctx context.Context, id hotdesk.DeviceID, by string) error
 }
@@ -132,26 +134,30 @@ func (s *Server) own(c *gin.Context, token hotdesk.Token, mac hotdesk.MAC, asked
 // do at every boot.
 func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phonetemplates.Request) {
 	p, err := s.Desk.PhoneByMAC(mac)
-	if errors.Is(err, hotdesk.ErrNotFound) {
-		p, err = s.newPhone(c, site, mac, asked)
-		if err != nil {
-			return
-		}
-	}
-	if p.Device.Claimed {
+	if err == nil && p.Device.Claimed {
 		s.returning(c, p)
-		return
-	}
-	if p.Device.Site != site { // one site's URL must not claim another's phones
-		s.Log.Warn("phone came by another site's enrolment URL", "device", string(p.Device.ID), "site", site)
-		s.hold(c, site, mac, asked, "Another site")
 		return
 	}
 	if c.Request.Method == http.MethodHead { // only looking
 		notFound(c)
 		return
 	}
-	claimed, err := s.Desk.Claim(c.Request.Context(), mac, c.Request.RemoteAddr)
+	if err != nil {
+		_, err = s.Desk.Enrol(c.Request.Context(), hotdesk.Pending{
+			MAC: mac, Model: asked.Model, Site: site, Source: c.Request.RemoteAddr,
+			UserAgent: clip(c.Request.UserAgent()), Seen: s.Desk.Now(),
+		})
+		if errors.Is(err, hotdesk.ErrPending) {
+			s.hold(c, site, mac, asked, "Waiting for approval")
+			return
+		}
+		if err != nil {
+			s.Log.Warn("phone could not be enrolled", "mac", mac.String(), "err", err)
+			later(c)
+			return
+		}
+	}
+	claimed, err := s.Desk.Claim(c.Request.Context(), mac, site, c.Request.RemoteAddr)
 	switch {
 	case errors.Is(err, hotdesk.ErrConflict): // somebody was faster
 		if p, err = s.Desk.PhoneByMAC(mac); err != nil {
@@ -161,6 +167,9 @@ func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phone
 		s.returning(c, p)
 	case errors.Is(err, hotdesk.ErrBlocked):
 		s.hold(c, site, mac, asked, "Blocked")
+	case errors.Is(err, hotdesk.ErrAnotherSite):
+		s.Log.Warn("phone came by another site's enrolment URL", "mac", mac.String(), "site", site)
+		s.hold(c, site, mac, asked, "Another site")
 	case err != nil:
 		s.Log.Warn("phone could not be claimed", "mac", mac.String(), "err", err)
 		later(c)
@@ -179,36 +188,6 @@ func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phone
 func later(c *gin.Context) {
 	c.Header("Retry-After", "30")
 	c.String(http.StatusServiceUnavailable, "try again later\n")
-}
-
-// newPhone handles a MAC that nobody knows: pending, or added where the site
-// takes every phone. An error means that the answer has been given.
-func (s *Server) newPhone(c *gin.Context, site string, mac hotdesk.MAC, asked phonetemplates.Request) (hotdesk.Phone, error) {
-	mode := ""
-	for _, known := range s.Desk.Sites() {
-		if known.Name == site {
-			mode = known.Enrolment
-		}
-	}
-	if mode == "automatic" && asked.Model != "" && c.Request.Method == http.MethodGet {
-		p, err := s.Desk.AddDevice(c.Request.Context(), hotdesk.DeviceSpec{MAC: mac.String(), Model: &asked.Model, Site: &site}, "phone")
-		if errors.Is(err, hotdesk.ErrConflict) { // its other request was faster
-			if p, err = s.Desk.PhoneByMAC(mac); err != nil {
-				later(c)
-				return p, err
-			}
-		}
-		if err == nil {
-			return p, nil
-		}
-		s.Log.Warn("phone could not be added", "mac", mac.String(), "err", err)
-	}
-	s.Live.SeePending(hotdesk.Pending{
-		MAC: mac, Model: asked.Model, Site: site, Source: c.Request.RemoteAddr,
-		UserAgent: clip(c.Request.UserAgent()),
-	})
-	s.hold(c, site, mac, asked, "Waiting for approval")
-	return hotdesk.Phone{}, hotdesk.ErrPending
 }
 
 // clip bounds what a stranger can make us keep.

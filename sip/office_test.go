@@ -145,7 +145,7 @@ func (o *office) furnish() {
 		o.t.Fatal(err)
 	}
 	for n := range 4 {
-		if _, err := o.Claim(context.Background(), mac(n), "test"); err != nil {
+		if _, err := o.Claim(context.Background(), mac(n), "roma", "test"); err != nil {
 			o.t.Fatal(err)
 		}
 	}
