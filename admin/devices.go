@@ -19,6 +19,8 @@ type Device struct {
 	Site            string     `json:"site"`
 	Desk            string     `json:"desk"`
 	Type            string     `json:"type"`
+	DefaultUser     string     `json:"default_user,omitempty"`
+	Language        string     `json:"language,omitempty"`
 	State           string     `json:"state"`
 	User            *string    `json:"user"`
 	Since           *time.Time `json:"since"`
@@ -53,6 +55,7 @@ func (s *Server) device(p hotdesk.Phone) Device {
 	d := Device{
 		ID: &id, MAC: p.Device.MAC.String(), Model: p.Device.Model, Vendor: p.Model.Vendor, Site: p.Device.Site,
 		Desk: p.Device.Desk, Type: string(p.Device.Type), State: string(p.State()),
+		DefaultUser: string(p.Device.DefaultUser), Language: p.Device.Language,
 		Generation: Generation{p.Fetched.Proven, p.Device.Generation},
 		Config:     Config{Wanted: p.Device.Wanted, Fetched: p.Fetched.Version, State: s.configState(p)},
 		Problems:   []string{}, ProvisioningURL: s.Files.DeviceURL(p.Device),
@@ -203,10 +206,11 @@ type DevicePatch struct {
 	Desk        *string `json:"desk,omitempty"`
 	Type        *string `json:"type,omitempty" enum:"hot-desk,fixed"`
 	DefaultUser *string `json:"default_user,omitempty"`
+	Language    *string `json:"language,omitempty" doc:"of prompts and screen while nobody with a language of their own sits here"`
 }
 
 func (p DevicePatch) spec(mac string) hotdesk.DeviceSpec {
-	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser}
+	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser, Language: p.Language}
 }
 
 // deviceAction registers an operation on one device that answers nothing.

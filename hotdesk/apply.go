@@ -421,7 +421,7 @@ func saveDevice(tx Txn, now Device, row AuditRow) error {
 	if err := freeForFixed(tx, d, now); err != nil {
 		return err
 	}
-	d.Model, d.Site, d.Desk, d.Type, d.DefaultUser = now.Model, now.Site, now.Desk, now.Type, now.DefaultUser
+	d.Model, d.Site, d.Desk, d.Type, d.DefaultUser, d.Language = now.Model, now.Site, now.Desk, now.Type, now.DefaultUser, now.Language
 	if d.Blocked && !now.Blocked {
 		d.raise()
 	}

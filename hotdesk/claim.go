@@ -88,6 +88,7 @@ type DeviceSpec struct {
 	Desk        *string `json:"desk,omitempty" yaml:"desk,omitempty"`
 	Type        *string `json:"type,omitempty" yaml:"type,omitempty"`
 	DefaultUser *string `json:"default_user,omitempty" yaml:"default_user,omitempty"`
+	Language    *string `json:"language,omitempty" yaml:"language,omitempty"`
 	Blocked     *bool   `json:"blocked,omitempty" yaml:"blocked,omitempty"`
 }
 
@@ -98,6 +99,7 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 	set(&d.Desk, spec.Desk)
 	setAs(&d.Type, spec.Type)
 	setAs(&d.DefaultUser, spec.DefaultUser)
+	set(&d.Language, spec.Language)
 	set(&d.Blocked, spec.Blocked)
 	if d.Type == "" {
 		d.Type = HotDesk
@@ -118,10 +120,10 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 	if d.DefaultUser != "" && t.users[d.DefaultUser] == nil {
 		return d, fmt.Errorf("%w: %s: default_user %q is no user", ErrInvalid, where, d.DefaultUser)
 	}
-	if err := cleanText(where+": desk", d.Desk); err != nil {
+	if err := checkLanguage(where, d.Language); err != nil {
 		return d, err
 	}
-	return d, nil
+	return d, cleanText(where+": desk", d.Desk)
 }
 
 // modelIDs lists the known models for an error that must say what would be right.

@@ -277,3 +277,32 @@ func TestReadAnewAfterCompaction(t *testing.T) {
 		t.Errorf("at HD0001 sits %q", got)
 	}
 }
+
+// Prompts and screens speak the person's language, else the desk's, else the
+// office's; a wrong code is refused and changes nothing.
+func TestLanguageOrder(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	ctx := context.Background()
+	speaks := func() string {
+		p, err := d.Phone("HD0001")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Language()
+	}
+	d.apply(hotdesk.Desired{Sites: []hotdesk.SiteSpec{{Name: "roma", Language: ptr("it")}}})
+	if got := speaks(); got != "it" {
+		t.Errorf("idle phone speaks %q, want the site's it", got)
+	}
+	if err := d.UpdateDevice(ctx, "HD0001", hotdesk.DeviceSpec{Language: ptr("ru")}, "admin"); err != nil || speaks() != "ru" {
+		t.Errorf("with a language of its own the desk speaks %q (%v), want ru", speaks(), err)
+	}
+	d.apply(hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", Language: ptr("en")}}})
+	if _, err := d.login("HD0001", "100", "4071"); err != nil || speaks() != "en" {
+		t.Errorf("with user 100 it speaks %q (%v), want en", speaks(), err)
+	}
+	if err := d.UpdateDevice(ctx, "HD0002", hotdesk.DeviceSpec{Language: ptr("Italian")}, "admin"); !errors.Is(err, hotdesk.ErrInvalid) {
+		t.Errorf("a language that is no code: %v, want ErrInvalid", err)
+	}
+}

@@ -119,7 +119,7 @@ func (u User) Spec() UserSpec {
 // Spec writes the device as its file entry.
 func (d Device) Spec() DeviceSpec {
 	kind, user := string(d.Type), string(d.DefaultUser)
-	return DeviceSpec{MAC: d.MAC.String(), Model: &d.Model, Site: &d.Site, Desk: &d.Desk, Type: &kind, DefaultUser: some(user), Blocked: &d.Blocked}
+	return DeviceSpec{MAC: d.MAC.String(), Model: &d.Model, Site: &d.Site, Desk: &d.Desk, Type: &kind, DefaultUser: some(user), Language: some(d.Language), Blocked: &d.Blocked}
 }
 
 // some is nil for an empty text, so that export leaves it out.

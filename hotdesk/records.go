@@ -21,6 +21,7 @@ type Device struct {
 	Desk        string     `json:"desk,omitempty"`
 	Type        DeviceType `json:"type"`
 	DefaultUser Extension  `json:"default_user,omitempty"`
+	Language    string     `json:"language,omitempty"` // of the desk; a user's own goes first
 	Blocked     bool       `json:"blocked,omitempty"`
 	Claimed     bool       `json:"claimed,omitempty"` // its own configuration was handed out
 	// Generation numbers the device's secret; raised at every bind, unbind,

@@ -71,12 +71,14 @@ type Phone struct {
 	Model   Model
 }
 
-// Language is the language of prompts and screens: the user's, else the site's,
-// else English.
+// Language is the language of prompts and screens: the user's, else the desk's,
+// else the site's, else English.
 func (p Phone) Language() string {
 	switch {
 	case p.User != nil && p.User.Language != "":
 		return p.User.Language
+	case p.Device.Language != "":
+		return p.Device.Language
 	case p.Site.Language != "":
 		return p.Site.Language
 	}

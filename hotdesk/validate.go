@@ -136,6 +136,9 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 	if site.Phones.Transport == "tls" {
 		return fmt.Errorf("%w: %s: phones.transport: this version has no TLS yet; set it to udp", ErrInvalid, where)
 	}
+	if err := checkLanguage(where, site.Language); err != nil {
+		return err
+	}
 	if _, err := time.LoadLocation(site.TimeZone); err != nil {
 		return fmt.Errorf("%w: %s: time_zone: %q is no time zone; write it like Europe/Rome", ErrInvalid, where, site.TimeZone)
 	}
@@ -221,6 +224,9 @@ func (t *target) checkUser(u *User) error {
 	if u.PBX != nil && t.pbxs[u.PBX.Name] == nil {
 		return fmt.Errorf("%w: %s: pbx.name: there is no pbx %q", ErrInvalid, where, u.PBX.Name)
 	}
+	if err := checkLanguage(where, u.Language); err != nil {
+		return err
+	}
 	for _, text := range []string{u.Name, u.CallerID, u.OffDesk} {
 		if err := cleanText(where, text); err != nil {
 			return err
@@ -237,6 +243,17 @@ func (t *target) checkUser(u *User) error {
 		}
 	}
 	return nil
+}
+
+// checkLanguage takes a code of two letters (ISO 639-1), as "it", with or without
+// a country, "it-IT"; empty leaves the choice to the next wider setting.
+func checkLanguage(where, code string) error {
+	letters := "abcdefghijklmnopqrstuvwxyz"
+	short, country, _ := strings.Cut(code, "-")
+	if code == "" || len(short) == 2 && strings.Trim(short, letters) == "" && len(country) <= 4 && strings.Trim(country, letters+strings.ToUpper(letters)) == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: language: %q must be written like it, en or ru", ErrInvalid, where, code)
 }
 
 // cleanText refuses what could break out of a configuration file or a SIP

@@ -177,7 +177,7 @@ func TestMissingPrompts(t *testing.T) {
 // Every prompt that a flow can name exists, so that the tone is for damaged
 // overlays only.
 func TestPromptsExist(t *testing.T) {
-	set, err := sounds.Load()
+	set, _, err := sounds.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestRealSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = far.Close() }()
-	set, err := sounds.Load()
+	set, _, err := sounds.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

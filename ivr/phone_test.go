@@ -127,7 +127,7 @@ type office struct {
 
 func newOffice(t *testing.T, opts Options) *office {
 	t.Helper()
-	set, err := sounds.Load()
+	set, _, err := sounds.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func TestStallSkipsAudio(t *testing.T) {
 
 // Prompts leave byte for byte, one after the other with their pauses.
 func TestPlay(t *testing.T) {
-	set, err := sounds.Load()
+	set, _, err := sounds.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,9 @@ export LC_ALL=C.UTF-8
 cd "$(dirname "$0")"
 
 # One voice speaks one language: language, engine, voice.
-packs='en rhvoice Clb'
+packs='en rhvoice Clb
+it pico it-IT
+ru rhvoice Anna'
 
 # Voices whose output may be redistributed with the product (LICENSES.md says
 # under which terms). Everything else fails here, before it can be committed.

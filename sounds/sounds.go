@@ -67,9 +67,20 @@ type hashes struct {
 	Audio string `json:"audio"`
 }
 
-// Load reads the embedded prompts and derives A-law from mu-law. It returns
-// ErrDamaged when a file that the manifest names is missing.
-func Load() (*Set, error) {
+// Load reads the embedded prompts and derives A-law from mu-law. overlay, when it
+// is not nil, is a folder of an administrator's own recordings that take the
+// place of embedded ones key by key; what is wrong with one of them is returned
+// in bad, and the embedded prompt is heard instead. The error is ErrDamaged when
+// a file that the manifest names is missing.
+func Load(overlay fs.FS) (s *Set, bad []error, err error) {
+	s, err = loadEmbedded()
+	if err != nil || overlay == nil {
+		return s, nil, err
+	}
+	return s, s.overlay(overlay), nil
+}
+
+func loadEmbedded() (*Set, error) {
 	table, err := readTable(files)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 
 func load(t *testing.T) *Set {
 	t.Helper()
-	s, err := Load()
+	s, _, err := Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

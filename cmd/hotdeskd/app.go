@@ -33,6 +33,7 @@ const (
 	journalDir   = "journal"
 	locationFile = "locations.json"
 	socketFile   = "hotdeskd.sock"
+	soundsDir    = "sounds" // an administrator's own recordings
 )
 
 // app is the whole server, wired and listening but not yet running.
@@ -132,9 +133,12 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		return a, err
 	}
 
-	prompts, err := sounds.Load()
+	prompts, unusable, err := sounds.Load(os.DirFS(in(soundsDir)))
 	if err != nil {
 		return a, err
+	}
+	for _, bad := range unusable {
+		log.Warn("the embedded prompt is used instead", "err", bad)
 	}
 	ports, err := c.RTP.portRange()
 	if err != nil {

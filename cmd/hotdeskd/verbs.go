@@ -175,7 +175,7 @@ func addDevice(f *clientFlags) *cobra.Command {
 		err := c.Post(ctx, "/devices", body, &d)
 		return fmt.Sprintf("%s: added", text(d.ID)), err
 	})
-	deviceFlags(c, fields, "model", "site", "desk", "type", "default-user")
+	deviceFlags(c, fields, "model", "site", "desk", "type", "default-user", "language")
 	return c
 }
 
@@ -195,7 +195,7 @@ func moveDevice(f *clientFlags) *cobra.Command {
 	c := action(f, "move ID --desk D [--site S]", "Say where a device stands now", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
 		return args[0] + ": moved", c.Patch(ctx, "/devices/"+url.PathEscape(args[0]), given(fields))
 	})
-	deviceFlags(c, fields, "site", "desk")
+	deviceFlags(c, fields, "site", "desk", "language")
 	return c
 }
 
