@@ -21,6 +21,7 @@ type Device struct {
 	Type            string     `json:"type"`
 	DefaultUser     string     `json:"default_user,omitempty"`
 	Language        string     `json:"language,omitempty"`
+	Transport       string     `json:"transport"` // its own; empty: as the site says
 	State           string     `json:"state"`
 	User            *string    `json:"user"`
 	Since           *time.Time `json:"since"`
@@ -54,7 +55,7 @@ func (s *Server) device(p hotdesk.Phone) Device {
 	id := string(p.Device.ID)
 	d := Device{
 		ID: &id, MAC: p.Device.MAC.String(), Model: p.Device.Model, Vendor: p.Model.Vendor, Site: p.Device.Site,
-		Desk: p.Device.Desk, Type: string(p.Device.Type), State: string(p.State()),
+		Desk: p.Device.Desk, Type: string(p.Device.Type), Transport: p.Device.Transport, State: string(p.State()),
 		DefaultUser: string(p.Device.DefaultUser), Language: p.Device.Language,
 		Generation: Generation{p.Fetched.Proven, p.Device.Generation},
 		Config:     Config{Wanted: p.Device.Wanted, Fetched: p.Fetched.Version, State: s.configState(p)},
@@ -206,11 +207,12 @@ type DevicePatch struct {
 	Desk        *string `json:"desk,omitempty"`
 	Type        *string `json:"type,omitempty" enum:"hot-desk,fixed"`
 	DefaultUser *string `json:"default_user,omitempty"`
+	Transport   *string `json:"transport,omitempty" doc:"udp, tcp or tls; empty: as the site says"`
 	Language    *string `json:"language,omitempty" doc:"of prompts and screen while nobody with a language of their own sits here"`
 }
 
 func (p DevicePatch) spec(mac string) hotdesk.DeviceSpec {
-	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser, Language: p.Language}
+	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser, Language: p.Language, Transport: p.Transport}
 }
 
 // deviceAction registers an operation on one device that answers nothing.

@@ -90,6 +90,8 @@ type DeviceSpec struct {
 	DefaultUser *string `json:"default_user,omitempty" yaml:"default_user,omitempty"`
 	Language    *string `json:"language,omitempty" yaml:"language,omitempty"`
 	Blocked     *bool   `json:"blocked,omitempty" yaml:"blocked,omitempty"`
+	// Transport overrides the site's phones.transport; empty: as the site says.
+	Transport *string `json:"transport,omitempty" yaml:"transport,omitempty"`
 }
 
 // mergeDevice applies the spec to a stored (or new) device and checks the result.
@@ -101,6 +103,7 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 	setAs(&d.DefaultUser, spec.DefaultUser)
 	set(&d.Language, spec.Language)
 	set(&d.Blocked, spec.Blocked)
+	set(&d.Transport, spec.Transport)
 	if d.Type == "" {
 		d.Type = HotDesk
 	}
@@ -122,6 +125,11 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 	}
 	if err := checkLanguage(where, d.Language); err != nil {
 		return d, err
+	}
+	if spec.Transport != nil && d.Transport != "" {
+		if err := s.checkTransport(where+": transport", d.Transport); err != nil {
+			return d, err
+		}
 	}
 	return d, cleanText(where+": desk", d.Desk)
 }

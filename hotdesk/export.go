@@ -17,9 +17,6 @@ func notes(t *target) []string {
 		if len(site.Emergency.Notify) > 0 {
 			all = append(all, "site "+name+": emergency.notify does not act yet")
 		}
-		if site.Phones.Transport != "udp" {
-			all = append(all, "site "+name+": phones.transport "+site.Phones.Transport+" does not act yet; phones are told udp")
-		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.pbxs)) {
 		if p := t.pbxs[name]; p.Mode == "register" {
@@ -119,7 +116,7 @@ func (u User) Spec() UserSpec {
 // Spec writes the device as its file entry.
 func (d Device) Spec() DeviceSpec {
 	kind, user := string(d.Type), string(d.DefaultUser)
-	return DeviceSpec{MAC: d.MAC.String(), Model: &d.Model, Site: &d.Site, Desk: &d.Desk, Type: &kind, DefaultUser: some(user), Language: some(d.Language), Blocked: &d.Blocked}
+	return DeviceSpec{MAC: d.MAC.String(), Model: &d.Model, Site: &d.Site, Desk: &d.Desk, Type: &kind, DefaultUser: some(user), Language: some(d.Language), Blocked: &d.Blocked, Transport: some(d.Transport)}
 }
 
 // some is nil for an empty text, so that export leaves it out.

@@ -22,6 +22,13 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 		site := defaultSite(spec.Name)
 		if old := t.sites[spec.Name]; old != nil {
 			site = *old
+		} else if !slices.Contains(s.transports, site.Phones.Transport) {
+			site.Phones.Transport = s.transports[0]
+		}
+		if p := spec.Phones; p != nil && p.Transport != nil {
+			if err := s.checkTransport("site "+spec.Name+": phones.transport", *p.Transport); err != nil {
+				return err
+			}
 		}
 		password := site.Phones.AdminPassword
 		site.merge(spec)

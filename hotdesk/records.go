@@ -23,7 +23,9 @@ type Device struct {
 	DefaultUser Extension  `json:"default_user,omitempty"`
 	Language    string     `json:"language,omitempty"` // of the desk; a user's own goes first
 	Blocked     bool       `json:"blocked,omitempty"`
-	Claimed     bool       `json:"claimed,omitempty"` // its own configuration was handed out
+	// Transport overrides the site's phones.transport; empty: as the site says.
+	Transport string `json:"transport,omitempty"`
+	Claimed   bool   `json:"claimed,omitempty"` // its own configuration was handed out
 	// Generation numbers the device's secret; raised at every bind, unbind,
 	// re-claim and rotate. Secrets from Floor (set by the raises that cut off the
 	// past at once) or the proven one, whichever is later, up to it are accepted.

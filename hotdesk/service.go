@@ -37,25 +37,29 @@ type Options struct {
 	// Parameter refuses a phone parameter that administrators may not override;
 	// nil refuses none.
 	Parameter func(key string) error
-	Realm     string           // digest realm, for the HA1 of device secrets
-	Now       func() time.Time // wall clock of every decision
-	Log       *slog.Logger
+	// Transports are those of udp, tcp and tls that the server listens on; nil
+	// stands for all.
+	Transports []string
+	Realm      string           // digest realm, for the HA1 of device secrets
+	Now        func() time.Time // wall clock of every decision
+	Log        *slog.Logger
 }
 
 // Service is the rules at work. Its methods may be called from any goroutine
 // once Serve has loaded the store (Ready).
 type Service struct {
-	store     Store
-	vault     Vault
-	live      *Live
-	models    map[string]Model
-	realm     string
-	parameter func(key string) error
-	now       func() time.Time
-	log       *slog.Logger
-	snap      *snapshot
-	ready     chan struct{}
-	broken    atomic.Pointer[error] // why the last transaction could not be written; nil when it was
+	store      Store
+	vault      Vault
+	live       *Live
+	models     map[string]Model
+	realm      string
+	parameter  func(key string) error
+	now        func() time.Time
+	log        *slog.Logger
+	snap       *snapshot
+	transports []string
+	ready      chan struct{}
+	broken     atomic.Pointer[error] // why the last transaction could not be written; nil when it was
 }
 
 // New builds the service; nothing runs until Serve.
@@ -69,13 +73,16 @@ func New(o Options) (*Service, error) {
 	if o.Parameter == nil {
 		o.Parameter = func(string) error { return nil }
 	}
+	if o.Transports == nil {
+		o.Transports = []string{"udp", "tcp", "tls"}
+	}
 	models := make(map[string]Model, len(o.Models))
 	for _, m := range o.Models {
 		models[m.ID] = m
 	}
 	return &Service{
 		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm, parameter: o.Parameter,
-		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}),
+		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}), transports: o.Transports,
 	}, nil
 }
 

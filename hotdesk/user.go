@@ -98,6 +98,9 @@ func (s *Service) Missing(site Site) []string {
 	if len(site.Emergency.Address) == 0 {
 		missing = append(missing, "emergency.address")
 	}
+	if !slices.Contains(s.transports, site.Phones.Transport) {
+		missing = append(missing, "a sip."+site.Phones.Transport+" listener")
+	}
 	return missing
 }
 

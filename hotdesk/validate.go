@@ -133,9 +133,6 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 	if site.Phones.SRTP != "off" {
 		return fmt.Errorf("%w: %s: phones.srtp: this version has no SRTP yet; set it to off", ErrInvalid, where)
 	}
-	if site.Phones.Transport == "tls" {
-		return fmt.Errorf("%w: %s: phones.transport: this version has no TLS yet; set it to udp", ErrInvalid, where)
-	}
 	if err := checkLanguage(where, site.Language); err != nil {
 		return err
 	}

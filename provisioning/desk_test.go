@@ -116,7 +116,7 @@ func newDesk(tb testing.TB) *desk {
 			tb.Error(err)
 		}
 	})
-	d.Server, err = New(Options{Desk: d.Service, Live: d.live, Templates: templates, URL: "http://192.0.2.1:8080/", SIPHost: "192.0.2.1", SIPPort: 5060})
+	d.Server, err = New(Options{Desk: d.Service, Live: d.live, Templates: templates, URL: "http://192.0.2.1:8080/", SIPHost: "192.0.2.1", SIPPorts: map[string]int{"udp": 5060, "tcp": 5060, "tls": 5061}})
 	if err != nil {
 		tb.Fatal(err)
 	}

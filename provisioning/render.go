@@ -99,10 +99,11 @@ func (s *Server) render(p hotdesk.Phone, version uint64) (phonetemplates.File, e
 func (s *Server) describe(p hotdesk.Phone, version uint64) phonetemplates.Phone {
 	d := p.Device
 	plan := s.Desk.DialPlan(p)
+	transport := s.Desk.Transport(p)
 	account := phonetemplates.Account{
 		Enabled: true, User: string(d.ID), AuthUser: string(d.ID), Secret: s.secret(d, version),
 		DisplayName: string(d.ID), Label: string(d.ID),
-		Host: s.SIPHost, Port: s.SIPPort, Transport: "udp", Expires: 300,
+		Host: s.SIPHost, Port: s.SIPPorts[transport], Transport: transport, Expires: 300,
 	}
 	first := phonetemplates.Key{Type: "speed", Value: plan.Login, Label: "Login"}
 	var keys []phonetemplates.Key

@@ -27,6 +27,7 @@ type Desk interface {
 	Secret(id hotdesk.DeviceID, generation uint64) hotdesk.Secret
 	AdminPassword(hotdesk.Device) hotdesk.Secret
 	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
+	Transport(hotdesk.Phone) string
 	PhoneAs(hotdesk.DeviceID, hotdesk.Extension) (hotdesk.Phone, error)
 	PhoneByMAC(hotdesk.MAC) (hotdesk.Phone, error)
 	Sites() []hotdesk.Site
@@ -46,10 +47,13 @@ type Options struct {
 	Templates *phonetemplates.Set
 	// URL is where phones reach this server, "http://192.0.2.1:8080".
 	URL string
-	// SIPHost and SIPPort are where phones register.
-	SIPHost string
-	SIPPort int
-	Log     *slog.Logger
+	// SecureURL is the same over HTTPS; empty when there is no such listener.
+	SecureURL string
+	// SIPHost is where phones register, SIPPorts the port of every transport that
+	// is on (udp, tcp, tls).
+	SIPHost  string
+	SIPPorts map[string]int
+	Log      *slog.Logger
 }
 
 // Server answers the phones. It is safe for concurrent use.
@@ -60,7 +64,7 @@ type Server struct {
 
 // New builds the server; it listens nowhere by itself (Handler).
 func New(o Options) (*Server, error) {
-	if o.Desk == nil || o.Live == nil || o.Templates == nil || o.URL == "" || o.SIPHost == "" || o.SIPPort == 0 {
+	if o.Desk == nil || o.Live == nil || o.Templates == nil || o.URL == "" || o.SIPHost == "" || len(o.SIPPorts) == 0 {
 		return nil, errors.New("provisioning.New: an option is missing")
 	}
 	if o.Log == nil {

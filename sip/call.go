@@ -44,7 +44,7 @@ type side struct {
 func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 	rec.join(in.device, in.req.CallID().Value())
 	defer rec.end("failed", "")
-	a := leg.NewUAS(e.net, in.req, in.tag, e.own)
+	a := leg.NewUAS(e.net, in.req, in.tag, e.contact(leg.FlowOf(in.req)))
 	s := &setup{e: e, in: in, rec: rec, offer: ingress.SDP(in.req), cancelled: make(chan struct{})}
 	if !in.tx.OnCancel(func(*sip.Request) { s.cancel() }) {
 		s.cancel() // it came before we listened
@@ -179,7 +179,7 @@ func (s *setup) ringing(res *sip.Response, alone bool) {
 			status, reason = 183, "Session Progress"
 		}
 	}
-	s.e.respond(s.in.req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.own})
+	s.e.respond(s.in.req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.contact(leg.FlowOf(s.in.req))})
 }
 
 // fail answers a caller whom nobody took. Nothing of a challenge is passed on.
@@ -245,7 +245,7 @@ func (s *setup) establish(a *leg.Leg) {
 	ack := c.a.acks.expect(s.in.req.CSeq().SeqNo)
 	ctx, stop := c.until(s.cancelled)
 	s.rec.answered(s.answeredBy())
-	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.in.req, e.own, s.answer.Body()), ack)
+	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.in.req, a.Contact(), s.answer.Body()), ack)
 	stop()
 	if late {
 		var body []byte

@@ -5,17 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
-	"golang.org/x/sync/errgroup"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 )
@@ -103,8 +100,9 @@ type Edge struct {
 
 	net   *leg.Net // set by Serve before the first message
 	ua    *sipgo.UserAgent
-	own   sip.Uri    // our Contact on UDP
-	host  netip.Addr // where phones reach us; invalid when it is a name
+	own   map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
+	name  string             // our host, as in URIs
+	host  netip.Addr         // where phones reach us; invalid when it is a name
 	calls *gate
 	ready chan struct{}
 	ctx   context.Context // of Serve: background work of calls ends with it
@@ -131,103 +129,6 @@ func (e *Edge) Ready() <-chan struct{} { return e.ready }
 type spoken struct {
 	mu sync.Mutex
 	at map[hotdesk.DeviceID][]time.Time
-}
-
-// The library would send no datagram of more than 1300 bytes; UDP stays UDP
-// whatever the size. The limit is a variable of its package: it is set while the
-// program is initialised, before anything could read it at the same time.
-var _ = liftUDPLimit()
-
-func liftUDPLimit() struct{} {
-	sip.UDPMTUSize = 65507
-	return struct{}{}
-}
-
-// Serve answers on the socket until ctx ends, then hangs up what is left of the
-// attendant's calls. The socket is closed on return.
-func (e *Edge) Serve(ctx context.Context, udp net.PacketConn) error {
-	group, ctx := errgroup.WithContext(ctx)
-	if err := e.start(ctx, udp); err != nil {
-		return err
-	}
-	if err := e.loadLocations(); err != nil {
-		e.Log.Warn("saved phone locations cannot be used; phones come back by themselves", "err", err)
-	}
-	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(guard.Logger(e.Log)))
-	if err != nil {
-		return fmt.Errorf("start the SIP server: %w", err)
-	}
-	e.handlers(server)
-
-	group.Go(func() error {
-		err := server.ServeUDP(guard.PacketConn(udp, e.Log, func() { close(e.ready) }))
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("the SIP listener on UDP %s ended: %w", udp.LocalAddr(), err)
-	})
-	group.Go(func() error { return e.keepLocations(ctx) })
-	group.Go(func() error {
-		<-ctx.Done()
-		e.dialogs.endAll()
-		e.calls.wait()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
-		e.net.Farewells(last)
-		cancel()
-		err := errors.Join(udp.Close(), e.ua.Close())
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		return err
-	})
-	return group.Wait()
-}
-
-// start makes the SIP stack around the socket.
-func (e *Edge) start(ctx context.Context, udp net.PacketConn) error {
-	addr, err := netip.ParseAddrPort(udp.LocalAddr().String())
-	if err != nil {
-		return fmt.Errorf("SIP listener %s: %w", udp.LocalAddr(), err)
-	}
-	host := e.Advertise
-	if host == "" {
-		host = addr.Addr().String()
-	}
-	logger := guard.Logger(e.Log)
-	e.ua, err = sipgo.NewUA(
-		sipgo.WithUserAgent("hotdeskd"),
-		sipgo.WithUserAgentParser(ingress.Parser()),
-		sipgo.WithUserAgentHostname(host),
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger)),
-		sipgo.WithUserAgentTransactionLayerOptions(
-			sip.WithTransactionLayerLogger(logger),
-			sip.WithTransactionLayerTerminateOnConnClose(),
-			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
-		),
-	)
-	if err != nil {
-		return fmt.Errorf("start the SIP stack: %w", err)
-	}
-	client, err := sipgo.NewClient(e.ua, sipgo.WithClientHostname(host), sipgo.WithClientPort(int(addr.Port())), sipgo.WithClientNAT(), sipgo.WithClientLogger(logger))
-	if err != nil {
-		return fmt.Errorf("start the SIP client: %w", err)
-	}
-	e.net = &leg.Net{
-		Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd",
-		UDP: sip.Addr{IP: addr.Addr().AsSlice(), Port: int(addr.Port())},
-	}
-	e.own = sip.Uri{Scheme: "sip", User: "hotdeskd", Host: bracketed(host), Port: int(addr.Port())}
-	e.host, _ = netip.ParseAddr(host)
-	e.ctx = ctx
-	return nil
-}
-
-// bracketed writes an IPv6 host as URIs need it.
-func bracketed(host string) string {
-	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
-		return "[" + host + "]"
-	}
-	return host
 }
 
 // handlers binds every method we know to its handler, behind the same door.

@@ -137,7 +137,7 @@ func TestListenerBreaks(t *testing.T) {
 			t.Fatal(err)
 		}
 		done := make(chan error, 1)
-		go func() { done <- o.edge.Serve(context.Background(), conn) }()
+		go func() { done <- o.edge.Serve(context.Background(), Listeners{UDP: conn}) }()
 		<-o.edge.Ready()
 		up(o)
 		_ = conn.Close()

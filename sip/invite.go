@@ -169,12 +169,12 @@ func (e *Edge) desks(r hotdesk.Route) []leg.Target {
 		if !ok {
 			continue
 		}
-		from := leg.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.own.Host}}
+		from := leg.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.name}}
 		all = append(all, leg.Target{
 			Label: string(id), URI: uri(l.Contact), Flow: l.Flow, From: from,
-			To: leg.Party{URI: uri(l.AOR)}, Contact: e.own,
+			To: leg.Party{URI: uri(l.AOR)}, Contact: e.contact(l.Flow),
 			Headers: []sip.Header{
-				sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.own.Host+">"),
+				sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.name+">"),
 				sip.NewHeader("P-Asserted-Identity", pbx.NameAddr(from)),
 			},
 		})
@@ -195,7 +195,9 @@ func (e *Edge) trunks(r hotdesk.Route) [][]leg.Target {
 			e.Log.Error("secret of the PBX cannot be opened", "pbx", p.Name, "err", err)
 		}
 		caller := leg.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
-		all = append(all, []leg.Target{pbx.Target(p, r.Number, caller, secret, e.own)})
+		t := pbx.Target(p, r.Number, caller, secret)
+		t.Contact = e.contact(t.Flow)
+		all = append(all, []leg.Target{t})
 	}
 	return all
 }

@@ -56,7 +56,7 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 // notify builds one NOTIFY of a check-sync.
 func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq uint32) *sip.Request {
 	req := sip.NewRequest(sip.NOTIFY, uri(l.Contact))
-	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.own.Host}, Params: sip.NewParams()}
+	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name}, Params: sip.NewParams()}
 	from.Params.Add("tag", tag)
 	call, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
 	req.AppendHeader(&hops)
@@ -64,7 +64,7 @@ func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq
 	req.AppendHeader(&sip.ToHeader{Address: uri(l.AOR), Params: sip.NewParams()})
 	req.AppendHeader(&call)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: sip.NOTIFY})
-	req.AppendHeader(&sip.ContactHeader{Address: e.own})
+	req.AppendHeader(&sip.ContactHeader{Address: e.contact(l.Flow)})
 	req.AppendHeader(sip.NewHeader("Event", cs.Event))
 	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated"))
 	req.AppendHeader(sip.NewHeader("User-Agent", e.net.Agent))

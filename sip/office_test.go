@@ -242,7 +242,7 @@ func (o *office) openEdge() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- o.edge.Serve(ctx, udp) }()
+	go func() { done <- o.edge.Serve(ctx, Listeners{UDP: udp}) }()
 	<-o.edge.Ready()
 	var once sync.Once
 	o.closeEdge = func() {

@@ -67,7 +67,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	}
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
-	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.own), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
+	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.contact(leg.FlowOf(in.req))), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
 	if !in.tx.OnCancel(func(*sip.Request) { stop() }) {
 		stop() // it came before we listened
 	}
@@ -80,7 +80,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 			p.hangUp()
 		}
 	}()
-	confirmed, err := e.accept(ctx, in.tx, e.ok(in.req, e.own, sdp), ack)
+	confirmed, err := e.accept(ctx, in.tx, e.ok(in.req, p.leg.Contact(), sdp), ack)
 	if err == nil {
 		err = ctx.Err() // what came was the ACK to sipgo's 487
 	}
@@ -163,7 +163,7 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 		v.e.respond(req, tx, 488, "Not Acceptable Here", nil)
 		return
 	}
-	res := v.e.ok(req, v.e.own, sdp)
+	res := v.e.ok(req, v.leg.Contact(), sdp)
 	if req.Method == sip.UPDATE {
 		if err := tx.Respond(res); err != nil {
 			v.e.Log.Debug("SIP response not sent", "err", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"hotdeskd/admin"
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/certs"
 	"hotdeskd/ivr"
 	"hotdeskd/journal"
 	"hotdeskd/phonetemplates"
@@ -34,11 +36,13 @@ const (
 	locationFile = "locations.json"
 	socketFile   = "hotdeskd.sock"
 	soundsDir    = "sounds" // an administrator's own recordings
+	tlsDir       = "tls"
 )
 
 // app is the whole server, wired and listening but not yet running.
 type app struct {
 	stages  []stage
+	certs   *certs.Certificates // nil: no listener needs them
 	ready   readyFile
 	desk    *hotdesk.Service
 	files   *provisioning.Server
@@ -48,12 +52,25 @@ type app struct {
 // readyFile tells scripts and tests where everything listens.
 type readyFile struct {
 	Provisioning struct {
-		HTTP string `json:"http"`
+		HTTP  string `json:"http,omitempty"`
+		HTTPS string `json:"https,omitempty"`
 	} `json:"provisioning"`
 	SIP struct {
-		UDP string `json:"udp"`
+		UDP string `json:"udp,omitempty"`
+		TCP string `json:"tcp,omitempty"`
+		TLS string `json:"tls,omitempty"`
 	} `json:"sip"`
 	Socket string `json:"socket"`
+}
+
+// listeners are the addresses by name, for status.
+func (r readyFile) listeners() map[string]string {
+	all := map[string]string{
+		"provisioning.http": r.Provisioning.HTTP, "provisioning.https": r.Provisioning.HTTPS,
+		"sip.udp": r.SIP.UDP, "sip.tcp": r.SIP.TCP, "sip.tls": r.SIP.TLS, "socket": r.Socket,
+	}
+	maps.DeleteFunc(all, func(_, addr string) bool { return addr == "" })
+	return all
 }
 
 // world is what a test may put in the place of the real one.
@@ -101,33 +118,33 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	models := hotdeskModels(templates)
 	a.desk, err = hotdesk.New(hotdesk.Options{
 		Store: store, Vault: keys, Live: live, Models: models, Parameter: templates.CheckParameter,
-		Realm: c.SIP.Realm, Now: now, Log: log,
+		Transports: c.SIP.transports(), Realm: c.SIP.Realm, Now: now, Log: log,
 	})
 	if err != nil {
 		return a, err
 	}
 
-	udp, err := listenUDP("sip.udp", c.SIP.UDP)
+	phones, err := a.listenSIP(c.SIP)
 	if err != nil {
 		return a, err
 	}
-	a.closers = append(a.closers, udp.Close)
-	sipHost, err := hostFor(c.SIP.Advertise, udp.LocalAddr())
+	sipHost, err := hostFor(c.SIP.Advertise, phones.anyAddr())
 	if err != nil {
 		return a, err
 	}
-	web, err := listenTCP("provisioning.http", c.Provisioning.HTTP)
+	web, err := a.listenWeb(c.Provisioning)
 	if err != nil {
 		return a, err
 	}
-	a.closers = append(a.closers, web.Close)
-	url, err := provisioningURL(c.Provisioning.URL, web)
-	if err != nil {
-		return a, err
+	if c.needsTLS() {
+		if a.certs, err = certs.Open(in(tlsDir), certHosts(sipHost, web), now); err != nil {
+			return a, err
+		}
+		phones.Security = a.certs.Config()
 	}
 	a.files, err = provisioning.New(provisioning.Options{
-		Desk: a.desk, Live: live, Templates: templates, URL: url,
-		SIPHost: sipHost, SIPPort: udp.LocalAddr().(*net.UDPAddr).Port, Log: log,
+		Desk: a.desk, Live: live, Templates: templates, URL: web.url(), SecureURL: web.https,
+		SIPHost: sipHost, SIPPorts: phones.ports(), Log: log,
 	})
 	if err != nil {
 		return a, err
@@ -169,10 +186,12 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	if err != nil {
 		return a, err
 	}
+	a.ready.Provisioning.HTTP, a.ready.Provisioning.HTTPS, a.ready.Socket = web.http, web.https, socket
+	a.ready.SIP.UDP, a.ready.SIP.TCP, a.ready.SIP.TLS = phones.addr("udp"), phones.addr("tcp"), phones.addr("tls")
 	api, err := admin.New(admin.Options{
 		Desk: a.desk, Live: live, Files: a.files, Journal: history{book, in(journalDir)}, Phones: edge, Ladder: a.files,
 		Models: models, Version: version(), Ready: a.desk.Healthy, Log: log,
-		Listeners: map[string]string{"provisioning.http": url, "sip.udp": udp.LocalAddr().String(), "socket": socket},
+		Listeners: a.ready.listeners(),
 	})
 	if err != nil {
 		return a, err
@@ -183,12 +202,11 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	}
 	a.closers = append(a.closers, unix.Close)
 
-	a.ready.Provisioning.HTTP, a.ready.SIP.UDP, a.ready.Socket = url, udp.LocalAddr().String(), socket
 	a.stages = []stage{
 		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
 		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, store) }},
-		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, udp) }, ready: edge.Ready()},
-		{name: "provisioning", serve: serveHTTP(httpServer(a.files.Handler(), false), web)},
+		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, phones.Listeners) }, ready: edge.Ready()},
+		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs)},
 		{name: "resync", serve: syncer.Serve},
 		{name: "API", serve: serveHTTP(httpServer(api.Handler(), true), unix)},
 	}
@@ -221,21 +239,6 @@ func hotdeskModels(t *phonetemplates.Set) []hotdesk.Model {
 		models = append(models, hotdesk.Model{ID: m.ID, Vendor: m.Vendor, LineKeys: m.LineKeys, AuthNameAOR: m.AuthNameAOR})
 	}
 	return models
-}
-
-func provisioningURL(configured string, l net.Listener) (string, error) {
-	if configured != "" {
-		return configured, nil
-	}
-	host, err := hostFor("", l.Addr())
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return "", fmt.Errorf("provisioning.http: %w", err)
-	}
-	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // writeReady puts the ready file in place whole.

@@ -23,7 +23,8 @@ func TestConfigErrors(t *testing.T) {
 		"RTP range":           {"rtp: {ports: \"20000\"}\n", "", []string{"rtp.ports", "20000-20999"}},
 		"log level":           {"log: {level: loud}\n", "", []string{"log.level", "loud"}},
 		"another store":       {"store: {kind: etcd}\n", "", []string{"store.kind", "etcd"}},
-		"no SIP":              {"sip: {udp: \"\"}\n", "", []string{"sip.udp"}},
+		"no SIP":              {"sip: {udp: \"\", tcp: \"\", tls: \"\"}\n", "", []string{"sip.udp", "sip.tcp", "sip.tls"}},
+		"no provisioning":     {"provisioning: {http: \"\", https: \"\"}\n", "", []string{"provisioning.http", "provisioning.https"}},
 		"unknown environment": {"", "HOTDESKD_SIP_PORT=5060", []string{"HOTDESKD_SIP_PORT"}},
 	} {
 		path := ""
@@ -69,9 +70,14 @@ func TestBusyPort(t *testing.T) {
 			c.Provisioning.HTTP = tcp.Addr().String()
 			return c.Provisioning.HTTP
 		},
+		"provisioning.https": func(c *config) string {
+			c.Provisioning.HTTPS = tcp.Addr().String()
+			return c.Provisioning.HTTPS
+		},
+		"sip.tcp": func(c *config) string { c.SIP.TCP = tcp.Addr().String(); return c.SIP.TCP },
+		"sip.tls": func(c *config) string { c.SIP.TLS = tcp.Addr().String(); return c.SIP.TLS },
 	} {
-		c := defaultConfig()
-		c.DataDir, c.SIP.UDP, c.Provisioning.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+		c := loopback(t)
 		_, port, _ := net.SplitHostPort(change(&c))
 		_, err := newApp(c, realWorld(), slog.New(slog.DiscardHandler))
 		if err == nil {

@@ -30,7 +30,7 @@ type config struct {
 
 type provisioningConfig struct {
 	HTTP  string `yaml:"http"`  // listener for phones
-	HTTPS string `yaml:"https"` // not built yet
+	HTTPS string `yaml:"https"` // the same over TLS
 	URL   string `yaml:"url"`   // what phones are told; empty: the listener's address
 }
 
@@ -40,8 +40,8 @@ type consoleConfig struct {
 
 type sipConfig struct {
 	UDP       string `yaml:"udp"`
-	TCP       string `yaml:"tcp"` // not built yet
-	TLS       string `yaml:"tls"` // not built yet
+	TCP       string `yaml:"tcp"`
+	TLS       string `yaml:"tls"`
 	Advertise string `yaml:"advertise"`
 	Realm     string `yaml:"realm"`
 }
@@ -122,10 +122,10 @@ func (c config) check() error {
 	switch {
 	case c.Store.Kind != "bolt":
 		return fmt.Errorf("store.kind: %q is not built yet; use bolt", c.Store.Kind)
-	case c.Provisioning.HTTP == "":
-		return errors.New("provisioning.http: this version serves phones over HTTP only; give it an address like :8080")
-	case c.SIP.UDP == "":
-		return errors.New("sip.udp: this version speaks SIP over UDP only; give it an address like :5060")
+	case c.Provisioning.HTTP == "" && c.Provisioning.HTTPS == "":
+		return errors.New("provisioning.http and provisioning.https are both off; give one of them an address like :8080")
+	case c.SIP.UDP == "" && c.SIP.TCP == "" && c.SIP.TLS == "":
+		return errors.New("sip.udp, sip.tcp and sip.tls are all off; give one of them an address like :5060")
 	case c.SIP.Realm == "" || strings.ContainsAny(c.SIP.Realm, "\"\\\r\n"):
 		return fmt.Errorf("sip.realm: %q cannot be a realm; use a word like hotdeskd", c.SIP.Realm)
 	case c.Log.Format != "text" && c.Log.Format != "json":
@@ -142,7 +142,7 @@ func (c config) check() error {
 func (c config) notBuilt() []string {
 	var off []string
 	for _, l := range []struct{ key, value string }{
-		{"provisioning.https", c.Provisioning.HTTPS}, {"console.listen", c.Console.Listen}, {"sip.tcp", c.SIP.TCP}, {"sip.tls", c.SIP.TLS},
+		{"console.listen", c.Console.Listen},
 	} {
 		if l.value != "" {
 			off = append(off, l.key)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"hotdeskd/admin"
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/certs"
 	"hotdeskd/internal/phonefile"
 	"hotdeskd/store/bolt"
 )
@@ -39,7 +41,11 @@ func TestMain(m *testing.M) {
 		os.Exit(bolt.RunCheck(os.Args[2], os.Stderr))
 	}
 	gin.SetMode(gin.ReleaseMode)
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir, err := testCertificates(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 // patience is how long a step of a story may take on a slow machine.
@@ -110,10 +116,41 @@ func (l *logBuffer) String() string {
 // startServer runs a server on an empty data directory.
 func startServer(t *testing.T) *server {
 	t.Helper()
+	return startWith(t, loopback(t), &testClock{}, &logBuffer{})
+}
+
+// loopback is the configuration of a server on an empty data directory with all
+// its listeners on ports that are free.
+func loopback(t *testing.T) config {
+	t.Helper()
 	c := defaultConfig()
 	c.DataDir = t.TempDir()
-	c.Provisioning.HTTP, c.SIP.UDP = "127.0.0.1:0", "127.0.0.1:0"
-	return startWith(t, c, &testClock{}, &logBuffer{})
+	const free = "127.0.0.1:0"
+	c.Provisioning.HTTP, c.Provisioning.HTTPS = free, free
+	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = free, free, free
+	giveCertificates(t, c.DataDir)
+	return c
+}
+
+// testCertificates are made once for all tests: making them is slow.
+var testCertificates = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "hotdeskd-test-tls-")
+	if err == nil {
+		_, err = certs.Open(dir, []string{"127.0.0.1"}, time.Now)
+	}
+	return dir, err
+})
+
+// giveCertificates puts certificates into a data directory.
+func giveCertificates(t *testing.T, dataDir string) {
+	t.Helper()
+	from, err := testCertificates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dataDir, tlsDir), os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func startWith(t *testing.T, c config, clock *testClock, log *logBuffer) *server {
@@ -155,7 +192,7 @@ func startWith(t *testing.T, c config, clock *testClock, log *logBuffer) *server
 func (s *server) restart() *server {
 	s.t.Helper()
 	c := s.config
-	c.SIP.UDP = s.app.ready.SIP.UDP
+	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = s.app.ready.SIP.UDP, s.app.ready.SIP.TCP, s.app.ready.SIP.TLS
 	s.stop()
 	return startWith(s.t, c, s.clock, s.log)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -168,4 +169,13 @@ func httpServer(h http.Handler, stream bool) *http.Server {
 		s.ReadTimeout, s.WriteTimeout = 0, 0
 	}
 	return s
+}
+
+// hostOfURL is the host of a URL; empty when it has none.
+func hostOfURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }

@@ -13,6 +13,7 @@ import (
 
 	"hotdeskd/admin"
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/certs"
 )
 
 // problem tells whether a device's problems have one with these words.
@@ -93,7 +94,8 @@ func TestSimPhoneGivesUp(t *testing.T) {
 	}
 }
 
-// SIGHUP takes over the log level of the file; a broken file changes nothing.
+// SIGHUP takes over the log level of the file and the certificates; a broken file
+// changes nothing.
 func TestReloadOnHangup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.yaml")
 	write := func(text string) {
@@ -102,8 +104,14 @@ func TestReloadOnHangup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	dir := filepath.Join(t.TempDir(), "tls")
+	giveCertificates(t, filepath.Dir(dir))
+	pair, err := certs.Open(dir, nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	level, log := &slog.LevelVar{}, &logBuffer{}
-	defer reloadOnHangup(file, level, slog.New(slog.NewTextHandler(log, nil)))()
+	defer reloadOnHangup(file, level, pair, slog.New(slog.NewTextHandler(log, nil)))()
 	until := func(what string, holds func() bool) {
 		t.Helper()
 		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
@@ -128,4 +136,11 @@ func TestReloadOnHangup(t *testing.T) {
 	if level.Level() != slog.LevelError {
 		t.Errorf("a broken file set the level to %v", level.Level())
 	}
+	write("log: {level: error}\n")
+	if err := os.WriteFile(filepath.Join(dir, "rsa.crt"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until("word of the broken certificate", func() bool {
+		return strings.Contains(log.String(), "certificates not reloaded") && strings.Contains(log.String(), "rsa.crt")
+	})
 }

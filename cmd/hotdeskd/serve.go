@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/gin-gonic/gin"
 	"github.com/spf13/cobra"
 
+	"hotdeskd/internal/certs"
 	"hotdeskd/store/bolt"
 )
 
@@ -39,15 +41,16 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer reloadOnHangup(file, level, log)()
 			gin.SetMode(gin.ReleaseMode)
 			if demo {
+				defer reloadOnHangup(file, level, nil, log)()
 				return runDemo(cmd.Context(), c, cmd.OutOrStdout(), ready, log)
 			}
 			a, err := newApp(c, realWorld(), log)
 			if err != nil {
 				return err
 			}
+			defer reloadOnHangup(file, level, a.certs, log)()
 			return a.Serve(cmd.Context(), func(a *app) error {
 				welcome(cmd.OutOrStdout(), a, c)
 				if ready == "" {
@@ -65,9 +68,9 @@ func serveCommand() *cobra.Command {
 }
 
 // reloadOnHangup reads the configuration again at every SIGHUP and takes over the
-// log level. A file that cannot be read changes nothing. The returned function
-// ends it.
-func reloadOnHangup(file string, level *slog.LevelVar, log *slog.Logger) (stop func()) {
+// log level and the certificates. What cannot be read changes nothing. The
+// returned function ends it.
+func reloadOnHangup(file string, level *slog.LevelVar, tls *certs.Certificates, log *slog.Logger) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -85,7 +88,13 @@ func reloadOnHangup(file string, level *slog.LevelVar, log *slog.Logger) (stop f
 				continue
 			}
 			level.Set(now)
-			log.Info("configuration reloaded", "level", now.String())
+			if tls != nil {
+				if err := tls.Reload(); err != nil {
+					log.Error("certificates not reloaded; the old ones stay", "err", err)
+					continue
+				}
+			}
+			log.Info("configuration and certificates reloaded", "level", now.String())
 		}
 	}()
 	return func() {
@@ -99,8 +108,8 @@ func reloadOnHangup(file string, level *slog.LevelVar, log *slog.Logger) (stop f
 func welcome(w io.Writer, a *app, c config) {
 	lines := []string{
 		"hotdeskd is running.",
-		"  phones fetch from  " + a.ready.Provisioning.HTTP,
-		"  phones register to " + a.ready.SIP.UDP + " (UDP)",
+		"  phones fetch from  " + list(a.ready.Provisioning.HTTP, a.ready.Provisioning.HTTPS),
+		"  phones register to " + list(named(a.ready.SIP.UDP, "UDP"), named(a.ready.SIP.TCP, "TCP"), named(a.ready.SIP.TLS, "TLS")),
 		"  audio ports        " + c.RTP.Ports,
 		"  command socket     " + a.ready.Socket,
 	}
@@ -119,6 +128,18 @@ func welcome(w io.Writer, a *app, c config) {
 	}
 	// Nothing can be done when nobody reads the words; the server runs anyway.
 	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n"))
+}
+
+// named is an address with its transport; list joins what there is.
+func named(addr, transport string) string {
+	if addr == "" {
+		return ""
+	}
+	return addr + " (" + transport + ")"
+}
+
+func list(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), ", ")
 }
 
 // checkStoreCommand is what the server runs in a child process before it opens

@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/phonefile": {},
 	"internal/memnet":    {},
 	"internal/layers":    {},
+	"internal/certs":     {},
 	"sip/guard":          {},
 	"sip/leg":            {"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"sip/ingress":        {"github.com/emiago/sipgo", "github.com/icholy/digest"},

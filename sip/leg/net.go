@@ -33,8 +33,11 @@ func FlowOf(req *sip.Request) Flow {
 type Net struct {
 	Client *sipgo.Client
 	Layer  *sip.TransportLayer
-	UDP    sip.Addr // our listener: all UDP leaves from it
-	Agent  string   // User-Agent of what we send
+	Agent  string // User-Agent of what we send
+	// Host is what others know us by; Local are our listeners by transport (UDP,
+	// TCP, TLS): all UDP leaves from its listener.
+	Host  string
+	Local map[string]sip.Addr
 
 	mu      sync.Mutex
 	leaving int           // CANCELs and BYEs of branches that are on their way
@@ -116,8 +119,16 @@ func (n *Net) Write(req *sip.Request, f Flow) error {
 func (n *Net) prepare(req *sip.Request, f Flow) error {
 	req.SetTransport(f.Transport)
 	req.SetDestination(f.Remote)
+	if req.Via() == nil {
+		via := &sip.ViaHeader{
+			ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: f.Transport, Host: n.Host, Port: n.Local[f.Transport].Port, Params: sip.NewParams(),
+		}
+		via.Params.Add("branch", sip.GenerateBranchN(16))
+		via.Params.Add("rport", "")
+		req.PrependHeader(via)
+	}
 	if f.Transport == "UDP" {
-		req.Laddr = n.UDP
+		req.Laddr = n.Local["UDP"]
 		return nil
 	}
 	conn, err := n.Layer.GetConnection(f.Transport, f.Remote)

@@ -15,15 +15,15 @@ import (
 // Label begins the label of every target here, which tells it from a device.
 const Label = "pbx:"
 
-// Target is a call to a number through the PBX. The caller's number is asserted
-// (RFC 3325); the device that calls is not named anywhere.
-func Target(p hotdesk.PBX, number string, caller leg.Party, secret hotdesk.Secret, own sip.Uri) leg.Target {
+// Target is a call to a number through the PBX, without our Contact. The caller's
+// number is asserted (RFC 3325); the device that calls is not named anywhere.
+func Target(p hotdesk.PBX, number string, caller leg.Party, secret hotdesk.Secret) leg.Target {
 	domain := cmp.Or(p.Domain, host(p.Proxy))
 	caller.URI = sip.Uri{Scheme: "sip", User: caller.URI.User, Host: domain}
 	to := sip.Uri{Scheme: "sip", User: strings.ReplaceAll(number, "#", "%23"), Host: domain}
 	return leg.Target{
 		Label: Label + p.Name, URI: to, Flow: leg.Flow{Transport: "UDP", Remote: destination(p)},
-		From: caller, To: leg.Party{URI: to}, Contact: own,
+		From: caller, To: leg.Party{URI: to},
 		Headers:  []sip.Header{sip.NewHeader("P-Asserted-Identity", NameAddr(caller))},
 		User:     p.Account.AuthUser,
 		Password: secret.Reveal(),

@@ -1,0 +1,194 @@
+package sip
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/emiago/sipgo"
+	"github.com/emiago/sipgo/sip"
+	"golang.org/x/sync/errgroup"
+
+	"hotdeskd/sip/guard"
+	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/leg"
+)
+
+// Listeners are the sockets that phones and PBXes reach the edge at; nil is off,
+// one at least is on. TLS takes plain connections, Security makes them secure.
+type Listeners struct {
+	UDP      net.PacketConn
+	TCP, TLS net.Listener
+	Security *tls.Config
+}
+
+// addrs lists the local addresses by transport.
+func (l Listeners) addrs() map[string]net.Addr {
+	all := map[string]net.Addr{}
+	if l.UDP != nil {
+		all["UDP"] = l.UDP.LocalAddr()
+	}
+	if l.TCP != nil {
+		all["TCP"] = l.TCP.Addr()
+	}
+	if l.TLS != nil {
+		all["TLS"] = l.TLS.Addr()
+	}
+	return all
+}
+
+// close closes what is open; what is closed already is no error.
+func (l Listeners) close() error {
+	var all error
+	add := func(err error) {
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			all = errors.Join(all, err)
+		}
+	}
+	if l.UDP != nil {
+		add(l.UDP.Close())
+	}
+	if l.TCP != nil {
+		add(l.TCP.Close())
+	}
+	if l.TLS != nil {
+		add(l.TLS.Close())
+	}
+	return all
+}
+
+// The library would send no datagram of more than 1300 bytes; UDP stays UDP
+// whatever the size. The limit is a variable of its package: it is set while the
+// program is initialised, before anything could read it at the same time.
+var _ = liftUDPLimit()
+
+func liftUDPLimit() struct{} {
+	sip.UDPMTUSize = 65507
+	return struct{}{}
+}
+
+// Serve answers on the sockets until ctx ends, then hangs up what is left of the
+// attendant's calls. The sockets are closed on return.
+func (e *Edge) Serve(ctx context.Context, l Listeners) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if err := e.start(ctx, l); err != nil {
+		return err
+	}
+	if err := e.loadLocations(); err != nil {
+		e.Log.Warn("saved phone locations cannot be used; phones come back by themselves", "err", err)
+	}
+	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(guard.Logger(e.Log)))
+	if err != nil {
+		return fmt.Errorf("start the SIP server: %w", err)
+	}
+	e.handlers(server)
+
+	serve := func(transport string, addr net.Addr, listen func() error) {
+		group.Go(func() error {
+			err := listen()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the SIP listener on %s %s ended: %w", transport, addr, cmp.Or(err, net.ErrClosed))
+		})
+	}
+	if l.UDP != nil {
+		serve("UDP", l.UDP.LocalAddr(), func() error {
+			return server.ServeUDP(guard.PacketConn(l.UDP, e.Log, func() { close(e.ready) }))
+		})
+	} else {
+		close(e.ready)
+	}
+	if l.TCP != nil {
+		serve("TCP", l.TCP.Addr(), func() error { return server.ServeTCP(l.TCP) })
+	}
+	if l.TLS != nil {
+		serve("TLS", l.TLS.Addr(), func() error { return server.ServeTLS(tls.NewListener(l.TLS, l.Security)) })
+	}
+	group.Go(func() error { return e.keepLocations(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		e.dialogs.endAll()
+		e.calls.wait()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
+		e.net.Farewells(last)
+		cancel()
+		err := errors.Join(l.close(), e.ua.Close())
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// start makes the SIP stack around the sockets.
+func (e *Edge) start(ctx context.Context, l Listeners) error {
+	e.own = map[string]sip.Uri{}
+	sentBy, host := map[string]sip.Addr{}, e.Advertise
+	for transport, local := range l.addrs() {
+		addr, err := netip.ParseAddrPort(local.String())
+		if err != nil {
+			return fmt.Errorf("SIP listener %s: %w", local, err)
+		}
+		host = cmp.Or(host, addr.Addr().String())
+		sentBy[transport] = sip.Addr{IP: addr.Addr().AsSlice(), Port: int(addr.Port())}
+	}
+	if len(sentBy) == 0 {
+		return errors.New("sip.Serve: no listener")
+	}
+	e.name = bracketed(host)
+	for transport, addr := range sentBy {
+		own := sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name, Port: addr.Port}
+		if transport != "UDP" {
+			own.UriParams = sip.NewParams()
+			own.UriParams.Add("transport", sip.NetworkToLower(transport))
+		}
+		e.own[transport] = own
+	}
+	logger := guard.Logger(e.Log)
+	var err error
+	e.ua, err = sipgo.NewUA(
+		sipgo.WithUserAgent("hotdeskd"),
+		sipgo.WithUserAgentParser(ingress.Parser()),
+		sipgo.WithUserAgentHostname(host),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger)),
+		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerLogger(logger),
+			sip.WithTransactionLayerTerminateOnConnClose(),
+			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
+		),
+	)
+	if err != nil {
+		return fmt.Errorf("start the SIP stack: %w", err)
+	}
+	client, err := sipgo.NewClient(e.ua, sipgo.WithClientHostname(host), sipgo.WithClientNAT(), sipgo.WithClientLogger(logger))
+	if err != nil {
+		return fmt.Errorf("start the SIP client: %w", err)
+	}
+	e.net = &leg.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy}
+	e.host, _ = netip.ParseAddr(host)
+	e.ctx = ctx
+	return nil
+}
+
+// contact is our address for whoever is on a flow.
+func (e *Edge) contact(f leg.Flow) sip.Uri {
+	own, ok := e.own[f.Transport]
+	if !ok {
+		return sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name}
+	}
+	return *own.Clone()
+}
+
+// bracketed writes an IPv6 host as URIs need it.
+func bracketed(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+		return "[" + host + "]"
+	}
+	return host
+}
