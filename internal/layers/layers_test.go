@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"resync":          {"hotdesk"},
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},
 	"journal":         {"hotdesk"},
+	"access":          {"hotdesk"},
 	"admin":           {"hotdesk", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma/v2", "github.com/goccy/go-yaml"},
 	"store/bolt":      {"hotdesk", "go.etcd.io/bbolt"},
 	"store/storetest": {"hotdesk"},
