@@ -48,7 +48,7 @@ func (s *Set) Render(kind Kind, p Phone, layers []Layer) (File, error) {
 		return File{}, fmt.Errorf("render %s for %s: %w", kind, p.MAC, err)
 	}
 	f := File{
-		Name: strings.Replace(v.DeviceFile, "{mac}", p.MAC, 1), ContentType: v.ContentType,
+		Name: v.fileName(s.models[p.Model], p.MAC), ContentType: v.ContentType,
 		Dropped: dropped,
 	}
 	setBy := map[string]string{}
@@ -129,7 +129,7 @@ func (v *vendor) protected(key string) bool {
 
 // parseTemplate reads a template and rewrites its tree so that every printed value goes
 // through the dialect's escape function: a template cannot forget it.
-func parseTemplate(name, text string, d phonefile.Dialect) (*template.Template, error) {
+func parseTemplate(name, text, parts string, d phonefile.Dialect) (*template.Template, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
 		"escape": func(value any) (string, error) { return escape(d, fmt.Sprint(value)) },
 		"flag": func(on bool) string {
@@ -152,6 +152,9 @@ func parseTemplate(name, text string, d phonefile.Dialect) (*template.Template, 
 	}).Parse(text)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := t.New("parts").Parse(parts); err != nil {
+		return nil, fmt.Errorf("parts.tmpl: %w", err)
 	}
 	for _, part := range t.Templates() {
 		if part.Tree != nil {

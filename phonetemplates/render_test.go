@@ -55,12 +55,12 @@ func inUse(model string) Phone {
 func TestGolden(t *testing.T) {
 	s := mustLoad(t)
 	for name, p := range map[string]Phone{"idle": idle("yealink-t46u"), "in-use": inUse("yealink-t46u")} {
-		for kind, file := range map[Kind]string{Device: name, Holding: "holding"} {
+		for kind, file := range map[Kind]string{Device: name, Holding: "holding", Release: "release", Enrolment: "enrolment"} {
 			got, err := s.Render(kind, p, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if kind == Holding && name != "idle" {
+			if kind != Device && name != "idle" {
 				continue
 			}
 			path := filepath.Join("testdata", "yealink-t46u-"+file+".cfg")
@@ -220,28 +220,6 @@ func FuzzNoInjectedLine(f *testing.F) {
 			t.Fatalf("%q made %d lines of %d", text, n, lines)
 		}
 	})
-}
-
-// Requests are recognised by the file's name in any case, and nothing else is.
-func TestMatch(t *testing.T) {
-	s := mustLoad(t)
-	for _, c := range []struct {
-		file, agent string
-		want        Request
-		ok          bool
-	}{
-		{"805ec0000001.cfg", "Yealink SIP-T46U 108.86.0.20 80:5e:c0:00:00:01", Request{"yealink", "805ec0000001", "yealink-t46u"}, true},
-		{"805EC0000001.CFG", "curl/8", Request{"yealink", "805ec0000001", ""}, true},
-		{"805ec0000001.boot", "", Request{}, false},
-		{"y000000000108.cfg", "", Request{}, false},
-		{"../805ec0000001.cfg", "", Request{}, false},
-		{"805ec000000g.cfg", "", Request{}, false},
-	} {
-		got, ok := s.Match(c.file, c.agent)
-		if ok != c.ok || got != c.want {
-			t.Errorf("%s: %+v %v, want %+v %v", c.file, got, ok, c.want, c.ok)
-		}
-	}
 }
 
 // One configuration, as it is rendered for every fetch of a phone.

@@ -36,8 +36,17 @@ type Kind string
 
 const (
 	Device  Kind = "device"  // the per-MAC file: complete account and keys
-	Holding Kind = "holding" // no account: the phone waits, or is let go
+	Holding Kind = "holding" // per MAC, no account: the phone waits and asks again soon
+	// Release is per MAC: no account, and what we changed is given back; the phone
+	// starts over at the enrolment URL.
+	Release Kind = "release"
+	// Enrolment is the same for every phone of a vendor: it only leads to the
+	// site's enrolment URL.
+	Enrolment Kind = "enrolment"
 )
+
+// kinds are all files that a vendor has a template for.
+var kinds = []Kind{Device, Holding, Release, Enrolment}
 
 // Model is one phone model.
 type Model struct {
@@ -55,12 +64,25 @@ type manifest struct {
 	Vendor      string            `yaml:"vendor"`
 	Dialect     phonefile.Dialect `yaml:"dialect"`
 	ContentType string            `yaml:"content_type"`
-	DeviceFile  string            `yaml:"device_file"` // name with {mac}
-	UserAgents  []string          `yaml:"user_agents"` // regular expressions with groups model, mac
-	AuthName    string            `yaml:"auth_name"`   // separate | aor
-	CheckSync   []CheckSync       `yaml:"check_sync"`  // gentle first
-	Protected   []string          `yaml:"protected"`   // key patterns; * stands for anything
-	Models      []Model           `yaml:"models"`
+	// DeviceFile is the name of the per-MAC file; {mac}, {MAC} (upper case) and
+	// {model} (Model.Name) stand for the phone's own.
+	DeviceFile string `yaml:"device_file"`
+	// CommonFiles and AbsentFiles are regular expressions in lower case, in which
+	// {mac} and {model} stand for any.
+	CommonFiles []string    `yaml:"common_files"`
+	AbsentFiles []string    `yaml:"absent_files"`
+	UserAgents  []string    `yaml:"user_agents"` // regular expressions with groups model, mac
+	AuthName    string      `yaml:"auth_name"`   // separate | aor
+	CheckSync   []CheckSync `yaml:"check_sync"`  // gentle first
+	Protected   []string    `yaml:"protected"`   // key patterns; * stands for anything
+	Models      []Model     `yaml:"models"`
+	Refused     []refused   `yaml:"refused"`
+}
+
+// refused are products that are recognised and not served.
+type refused struct {
+	Problem string   `yaml:"problem"` // for the API, "dect-base"
+	Names   []string `yaml:"names"`
 }
 
 // CheckSync is one way to ask this vendor's phones to fetch again.
@@ -75,7 +97,9 @@ type CheckSync struct {
 // vendor is a manifest ready for use.
 type vendor struct {
 	manifest
-	file      *regexp.Regexp // of the device file; group mac
+	own       *regexp.Regexp // of the device file; groups mac, model
+	common    []*regexp.Regexp
+	absent    []*regexp.Regexp
 	agents    []*regexp.Regexp
 	templates map[Kind]*template.Template
 }
@@ -109,7 +133,7 @@ func load(files fs.FS) (*Set, error) {
 				return nil, fmt.Errorf("%w: %s: model %q is there twice or incomplete", ErrManifest, f.Name(), m.ID)
 			}
 			s.models[m.ID], s.byModel[m.ID] = m, v
-			for _, kind := range []Kind{Device, Holding} {
+			for _, kind := range kinds {
 				if _, err := s.Render(kind, trial(m), nil); err != nil {
 					return nil, fmt.Errorf("%w: %s: %w", ErrManifest, m.ID, err)
 				}
@@ -135,23 +159,51 @@ func loadVendor(files fs.FS, dir string) (*vendor, error) {
 		}
 		v.agents = append(v.agents, re)
 	}
-	pattern := strings.Replace(regexp.QuoteMeta(strings.ToLower(v.DeviceFile)), regexp.QuoteMeta("{mac}"), "(?P<mac>[0-9a-f]{12})", 1)
-	if v.file, err = regexp.Compile("^" + pattern + "$"); err != nil {
+	// Placeholders are taken apart before the rest is quoted.
+	device := strings.NewReplacer(`\{`, "{", `\}`, "}").Replace(regexp.QuoteMeta(strings.ToLower(v.DeviceFile)))
+	if v.own, err = fileNames(device); err != nil {
 		return nil, fmt.Errorf("device_file: %w", err)
 	}
-	for _, kind := range []Kind{Device, Holding} {
-		name := string(kind) + ".tmpl"
-		text, err := fs.ReadFile(files, dir+"/"+name)
-		if err != nil {
-			return nil, err
+	for _, of := range []struct {
+		key   string
+		exprs []string
+		into  *[]*regexp.Regexp
+	}{{"common_files", v.CommonFiles, &v.common}, {"absent_files", v.AbsentFiles, &v.absent}} {
+		for _, expr := range of.exprs {
+			re, err := fileNames(expr)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", of.key, err)
+			}
+			*of.into = append(*of.into, re)
 		}
-		t, err := parseTemplate(dir+"/"+name, string(text), v.Dialect)
-		if err != nil {
-			return nil, err
-		}
-		v.templates[kind] = t
 	}
-	return v, nil
+	return v, v.loadTemplates(files, dir)
+}
+
+// loadTemplates reads a template for each kind of file; parts.tmpl holds what
+// they share.
+func (v *vendor) loadTemplates(files fs.FS, dir string) error {
+	parts, err := fs.ReadFile(files, dir+"/parts.tmpl")
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		name := dir + "/" + string(kind) + ".tmpl"
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		if v.templates[kind], err = parseTemplate(name, string(text), string(parts), v.Dialect); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fileNames compiles the expression of a file's name in lower case.
+func fileNames(expr string) (*regexp.Regexp, error) {
+	expr = strings.NewReplacer("{mac}", "(?P<mac>[0-9a-f]{12})", "{model}", "(?P<model>[0-9a-z]+)").Replace(expr)
+	return regexp.Compile("^" + expr + "$")
 }
 
 // trial is a phone with something in every place of it.
@@ -187,57 +239,16 @@ func (s *Set) Ladder(model string) []CheckSync {
 	return nil
 }
 
-// Request is what a phone asked for.
-type Request struct {
-	Vendor string
-	MAC    string // 12 lower-case hex digits
-	Model  string // model id that the User-Agent claims; empty when it says none we know
-}
-
-// Match recognises a request for a per-MAC file by the file's name, in any case;
-// the User-Agent only hints at the model and never says who asks.
-func (s *Set) Match(file, userAgent string) (Request, bool) {
+// AnyModel returns the vendor's model with the most keys, for files of phones whose
+// model is not known: phones ignore what they do not have.
+func (s *Set) AnyModel(vendor string) string {
+	best := Model{LineKeys: -1}
 	for _, v := range s.vendors {
-		m := v.file.FindStringSubmatch(strings.ToLower(file))
-		if m == nil {
-			continue
-		}
-		return Request{Vendor: v.Vendor, MAC: m[v.file.SubexpIndex("mac")], Model: v.model(userAgent)}, true
-	}
-	return Request{}, false
-}
-
-// model finds the model whose name the User-Agent carries.
-func (v *vendor) model(userAgent string) string {
-	for _, re := range v.agents {
-		m := re.FindStringSubmatch(userAgent)
-		if m == nil {
-			continue
-		}
-		said := m[re.SubexpIndex("model")]
-		for _, model := range v.Models {
-			if strings.EqualFold(model.Name, said) {
-				return model.ID
+		for _, m := range v.Models {
+			if v.Vendor == vendor && m.LineKeys > best.LineKeys {
+				best = m
 			}
 		}
 	}
-	return ""
-}
-
-// FileName is the name by which a phone asks for its per-MAC file.
-func (s *Set) FileName(model, mac string) string {
-	if v := s.byModel[model]; v != nil {
-		return strings.Replace(v.DeviceFile, "{mac}", mac, 1)
-	}
-	return ""
-}
-
-// AnyModel returns a model of the vendor, for files that are the same for all.
-func (s *Set) AnyModel(vendor string) string {
-	for _, v := range s.vendors {
-		if v.Vendor == vendor && len(v.Models) > 0 {
-			return v.Models[0].ID
-		}
-	}
-	return ""
+	return best.ID
 }

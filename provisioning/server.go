@@ -98,7 +98,7 @@ func (s *Server) get(c *gin.Context) {
 		return
 	}
 	asked, ok := s.Templates.Match(c.Param("file"), c.Request.UserAgent())
-	if !ok {
+	if !ok || asked.Scope != phonetemplates.Own {
 		notFound(c)
 		return
 	}
