@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -326,21 +325,6 @@ func (a *Access) Accounts() []Account {
 		all = append(all, shown)
 	}
 	return all
-}
-
-// ParseTTL reads how long a token is good for: "90d", or as Go writes it, "12h".
-func ParseTTL(text string) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	} else if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return d, nil
-	}
-	return 0, fmt.Errorf("%w: ttl: %q must be written like 90d or 12h", hotdesk.ErrInvalid, text)
 }
 
 // checkName takes what can stand in a key, a log line and a page.

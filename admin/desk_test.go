@@ -18,6 +18,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"hotdeskd/access"
 	"hotdeskd/hotdesk"
 	"hotdeskd/store/bolt"
 )
@@ -36,6 +37,7 @@ type desk struct {
 	phones error    // of CheckSync
 	chain  error    // of Verify
 	ready  error
+	access *access.Access
 	calls  []hotdesk.Call
 	rows   []hotdesk.AuditRow
 }
@@ -148,14 +150,21 @@ func newDesk(tb testing.TB) *desk {
 	done := make(chan error, 1)
 	go func() { done <- d.Serve(ctx) }()
 	<-d.Ready()
+	if d.access, err = access.New(access.Options{Store: d.store, Hasher: quickVault{}, Now: time.Now}); err != nil {
+		tb.Fatal(err)
+	}
+	doneAccess := make(chan error, 1)
+	go func() { doneAccess <- d.access.Serve(ctx) }()
+	<-d.access.Ready()
 	tb.Cleanup(func() {
 		cancel()
-		if err := errors.Join(<-done, db.Close()); err != nil {
+		if err := errors.Join(<-done, <-doneAccess, db.Close()); err != nil {
 			tb.Error(err)
 		}
 	})
 	d.api, err = New(Options{
 		Desk: d.Service, Live: d.live, Files: files{d}, Journal: d, Phones: d, Ladder: d, Models: models, Version: "test",
+		Access: d.access, ConsoleURL: "http://console",
 		Listeners: map[string]string{"sip": "x"}, Ready: func() error { return d.ready },
 	})
 	if err != nil {

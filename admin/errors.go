@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -37,6 +38,8 @@ var problems = []struct {
 	status int
 	code   string
 }{
+	{hotdesk.ErrUnauthorized, 401, "unauthorized"},
+	{hotdesk.ErrForbidden, 403, "forbidden"},
 	{hotdesk.ErrWeakPIN, 422, "weak_pin"},
 	{hotdesk.ErrUnknownModel, 422, "unknown_model"},
 	{hotdesk.ErrNotHotDesk, 422, "not_hot_desk"},
@@ -64,7 +67,7 @@ var problems = []struct {
 func (s *Server) problem(err error) error {
 	for _, p := range problems {
 		if errors.Is(err, p.err) {
-			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: err.Error()}
+			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: strings.ReplaceAll(err.Error(), "\n", ": ")}
 		}
 	}
 	s.Log.Error("API request failed", "err", err)

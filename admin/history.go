@@ -2,14 +2,10 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
-
-	"github.com/gin-gonic/gin"
 
 	"hotdeskd/hotdesk"
 )
@@ -18,15 +14,15 @@ import (
 const keptHistory = 500
 
 func (s *Server) history() {
-	route(s, http.MethodGet, "/sessions", "Who sits where, and who sat there", 200, s.sessions)
-	route(s, http.MethodGet, "/calls", "Call records, newest first", 200, func(_ context.Context, in *struct {
+	route(s, look(), http.MethodGet, "/sessions", "Who sits where, and who sat there", 200, s.sessions)
+	route(s, look(), http.MethodGet, "/calls", "Call records, newest first", 200, func(ctx context.Context, in *struct {
 		User   string `query:"user"`
 		Device string `query:"device"`
 		Limit  int    `query:"limit" minimum:"0" maximum:"10000"`
 	}) (*body[list[hotdesk.Call]], error) {
 		device := hotdesk.DeviceID(in.Device)
 		if in.Device != "" {
-			p, err := s.Desk.FindDevice(in.Device)
+			p, err := s.find(ctx, in.Device)
 			if err != nil {
 				return nil, err
 			}
@@ -36,9 +32,11 @@ func (s *Server) history() {
 		if err != nil {
 			return nil, err
 		}
-		return listOf(calls), nil
+		return listOf(slices.DeleteFunc(calls, func(c hotdesk.Call) bool {
+			return !s.sees(ctx, c.FromDevice) && !s.sees(ctx, c.ToDevice)
+		})), nil
 	})
-	route(s, http.MethodGet, "/audit", "The audit log, newest first", 200, func(_ context.Context, in *struct {
+	route(s, lookWide(), http.MethodGet, "/audit", "The audit log, newest first", 200, func(_ context.Context, in *struct {
 		Limit int `query:"limit" minimum:"0" maximum:"10000"`
 	}) (*body[list[hotdesk.AuditRow]], error) {
 		rows, err := s.Journal.Audit(limit(in.Limit))
@@ -47,7 +45,7 @@ func (s *Server) history() {
 		}
 		return listOf(rows), nil
 	})
-	route(s, http.MethodGet, "/audit/verify", "Check the chain of the audit log", 200, func(context.Context, *none) (*body[Verified], error) {
+	route(s, lookWide(), http.MethodGet, "/audit/verify", "Check the chain of the audit log", 200, func(context.Context, *none) (*body[Verified], error) {
 		rows, err := s.Journal.Verify()
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", hotdesk.ErrConflict, err)
@@ -69,7 +67,7 @@ func limit(n int) int {
 }
 
 // sessions lists those that last and, from the audit log, those that ended.
-func (s *Server) sessions(_ context.Context, in *struct {
+func (s *Server) sessions(ctx context.Context, in *struct {
 	Limit int `query:"limit" minimum:"0" maximum:"10000"`
 }) (*body[list[hotdesk.Session]], error) {
 	rows, err := s.Journal.Audit(10000)
@@ -91,46 +89,7 @@ func (s *Server) sessions(_ context.Context, in *struct {
 			By: hotdesk.Actor(row.Detail["began_by"]), Until: &until,
 		})
 	}
+	all = slices.DeleteFunc(all, func(x hotdesk.Session) bool { return !s.sees(ctx, x.Device) })
 	slices.SortStableFunc(all, func(a, b hotdesk.Session) int { return b.Since.Compare(a.Since) })
 	return listOf(all[:min(len(all), limit(in.Limit))]), nil
-}
-
-// events is the stream of what happens, as server-sent events. A reader that
-// was away gives the last id it saw.
-func (s *Server) events(c *gin.Context) {
-	after := s.Live.LastEvent()
-	if text := c.GetHeader("Last-Event-ID"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil || n == 0 {
-			n = 1 // an id we never gave: answered with "reset"
-		}
-		after = n
-	}
-	c.Header("Content-Type", "text/event-stream")
-	c.Header("Cache-Control", "no-store")
-	c.Header("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
-	c.Writer.WriteHeaderNow()
-	if _, err := c.Writer.WriteString(": hotdeskd events\n\n"); err != nil {
-		return
-	}
-	c.Writer.Flush()
-	for ev := range s.Live.Events(c.Request.Context(), after) {
-		if ev.Name == hotdesk.EventFree {
-			continue
-		}
-		data := map[string]any{"time": ev.Time, "device": string(ev.Device), "user": string(ev.User)}
-		for k, v := range ev.Data {
-			data[k] = v
-		}
-		text, err := json.Marshal(data)
-		if err != nil {
-			s.Log.Error("event cannot be written", "event", ev.Name, "err", err)
-			continue
-		}
-		if _, err := fmt.Fprintf(c.Writer, "event: %s\nid: %d\ndata: %s\n\n", ev.Name, ev.ID, text); err != nil {
-			return
-		}
-		c.Writer.Flush()
-	}
 }

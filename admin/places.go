@@ -59,26 +59,34 @@ type pbxBody struct {
 	Name string `json:"name,omitempty"`
 }
 
-func (s *Server) site(site hotdesk.Site) Site {
+// site shows one site; the URL by which phones are enrolled only to those who may
+// take in phones.
+func (s *Server) site(ctx context.Context, site hotdesk.Site) Site {
 	missing := s.Desk.Missing(site)
 	if missing == nil {
 		missing = []string{}
 	}
-	return Site{SiteSpec: site.Spec(), EnrolmentURL: s.Files.EnrolmentURL(site.Name), Ready: len(missing) == 0, Missing: missing}
+	shown := Site{SiteSpec: site.Spec(), Ready: len(missing) == 0, Missing: missing}
+	if change().check(who(ctx)) == nil {
+		shown.EnrolmentURL = s.Files.EnrolmentURL(site.Name)
+	}
+	return shown
 }
 
 func (s *Server) places() {
-	route(s, http.MethodGet, "/sites", "List sites", 200, func(context.Context, *none) (*body[list[Site]], error) {
+	route(s, look(), http.MethodGet, "/sites", "List sites", 200, func(ctx context.Context, _ *none) (*body[list[Site]], error) {
 		var all []Site
 		for _, site := range s.Desk.Sites() {
-			all = append(all, s.site(site))
+			if who(ctx).Sees(site.Name) {
+				all = append(all, s.site(ctx, site))
+			}
 		}
 		return listOf(all), nil
 	})
-	route(s, http.MethodGet, "/sites/{name}", "Show a site", 200, func(_ context.Context, in *NameInput) (*body[Site], error) {
-		return s.oneSite(in.Name)
+	route(s, look(), http.MethodGet, "/sites/{name}", "Show a site", 200, func(ctx context.Context, in *NameInput) (*body[Site], error) {
+		return s.oneSite(ctx, in.Name)
 	})
-	route(s, http.MethodPut, "/sites/{name}", "Add or change a site", 200, func(ctx context.Context, in *struct {
+	route(s, changeWide(), http.MethodPut, "/sites/{name}", "Add or change a site", 200, func(ctx context.Context, in *struct {
 		NameInput
 		Body siteBody
 	}) (*body[Site], error) {
@@ -90,16 +98,16 @@ func (s *Server) places() {
 		if err := s.save(ctx, hotdesk.Desired{Sites: []hotdesk.SiteSpec{spec}}); err != nil {
 			return nil, err
 		}
-		return s.oneSite(in.Name)
+		return s.oneSite(ctx, in.Name)
 	})
-	route(s, http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[hotdesk.PBXSpec]], error) {
+	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[hotdesk.PBXSpec]], error) {
 		var all []hotdesk.PBXSpec
 		for _, p := range s.Desk.PBXs() {
 			all = append(all, p.Spec())
 		}
 		return listOf(all), nil
 	})
-	route(s, http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
+	route(s, changeWide(), http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
 		NameInput
 		Body pbxBody
 	}) (*body[hotdesk.PBXSpec], error) {
@@ -113,30 +121,30 @@ func (s *Server) places() {
 		}
 		return s.onePBX(in.Name)
 	})
-	route(s, http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[hotdesk.PBXSpec], error) {
+	route(s, lookWide(), http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[hotdesk.PBXSpec], error) {
 		return s.onePBX(in.Name)
 	})
-	route(s, http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
+	route(s, look(), http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
 		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
 	})
-	route(s, http.MethodPut, "/settings", "Change the settings", 200, func(ctx context.Context, in *struct{ Body hotdesk.SettingsSpec }) (*body[hotdesk.Settings], error) {
+	route(s, changeWide(), http.MethodPut, "/settings", "Change the settings", 200, func(ctx context.Context, in *struct{ Body hotdesk.SettingsSpec }) (*body[hotdesk.Settings], error) {
 		if err := s.save(ctx, hotdesk.Desired{Settings: &in.Body}); err != nil {
 			return nil, err
 		}
 		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
 	})
-	route(s, http.MethodPost, "/apply", "Bring the state to what a YAML file says", 200, s.apply)
-	route(s, http.MethodGet, "/export", "The stored state as a YAML file", 200, s.export)
-	route(s, http.MethodGet, "/models", "List phone models", 200, func(context.Context, *none) (*body[list[hotdesk.Model]], error) {
+	route(s, changeWide(), http.MethodPost, "/apply", "Bring the state to what a YAML file says", 200, s.apply)
+	route(s, changeWide(), http.MethodGet, "/export", "The stored state as a YAML file", 200, s.export)
+	route(s, look(), http.MethodGet, "/models", "List phone models", 200, func(context.Context, *none) (*body[list[hotdesk.Model]], error) {
 		return listOf(s.Models), nil
 	})
-	route(s, http.MethodGet, "/status", "One look at the whole server", 200, s.status)
+	route(s, lookWide(), http.MethodGet, "/status", "One look at the whole server", 200, s.status)
 }
 
-func (s *Server) oneSite(name string) (*body[Site], error) {
+func (s *Server) oneSite(ctx context.Context, name string) (*body[Site], error) {
 	for _, site := range s.Desk.Sites() {
-		if site.Name == name {
-			return &body[Site]{s.site(site)}, nil
+		if site.Name == name && who(ctx).Sees(name) {
+			return &body[Site]{s.site(ctx, site)}, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
+	"html/template"
 	"log/slog"
 	"net/http"
 
@@ -47,8 +49,12 @@ type Options struct {
 	Journal Journal
 	Phones  Phones
 	Ladder  Ladder
+	Access  Access
 	Models  []hotdesk.Model
 	Version string
+	// ConsoleURL is where the console is reached, without a slash at the end; empty
+	// when it is switched off.
+	ConsoleURL string
 	// Listeners are the addresses that status shows, by name.
 	Listeners map[string]string
 	// Ready says what is wrong when the server cannot do its work.
@@ -59,13 +65,16 @@ type Options struct {
 // Server is the API.
 type Server struct {
 	Options
-	router *gin.Engine
+	router *gin.Engine // API
+	pages  *gin.Engine // console
 	api    huma.API
+	// templates are the console's pages.
+	templates *template.Template
 }
 
 // New builds the API; it listens nowhere by itself (Handler).
 func New(o Options) (*Server, error) {
-	if o.Desk == nil || o.Live == nil || o.Files == nil || o.Journal == nil || o.Phones == nil || o.Ladder == nil || o.Ready == nil {
+	if o.Desk == nil || o.Live == nil || o.Files == nil || o.Journal == nil || o.Phones == nil || o.Ladder == nil || o.Access == nil || o.Ready == nil {
 		return nil, errors.New("admin.New: an option is missing")
 	}
 	if o.Log == nil {
@@ -82,6 +91,7 @@ func New(o Options) (*Server, error) {
 	s.users()
 	s.places()
 	s.history()
+	s.tokens()
 	s.router.GET("/api/v1/events", s.events)
 	s.router.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.router.GET("/readyz", s.readyz)
@@ -89,16 +99,20 @@ func New(o Options) (*Server, error) {
 		c.Header("Content-Type", "application/problem+json")
 		c.JSON(http.StatusNotFound, &Problem{Title: "Not Found", Status: 404, Code: "not_found", Detail: "no such path; see /api/v1/openapi.json"})
 	})
+	if err := s.console(); err != nil {
+		return nil, fmt.Errorf("admin.New: %w", err)
+	}
 	return s, nil
 }
 
-// Handler is the API as net/http needs it. Who may use it is the listener's
-// business: on the Unix socket only root and the server's own account get here.
-func (s *Server) Handler() http.Handler { return s.router }
-
+// readyz gives the reason to those who may see it only.
 func (s *Server) readyz(c *gin.Context) {
 	if err := s.Ready(); err != nil {
-		c.String(http.StatusServiceUnavailable, "not ready: %s\n", err)
+		why := ""
+		if lookWide().check(who(c.Request.Context())) == nil {
+			why = ": " + err.Error()
+		}
+		c.String(http.StatusServiceUnavailable, "not ready%s\n", why)
 		return
 	}
 	c.String(http.StatusOK, "ready\n")
@@ -123,13 +137,17 @@ type body[T any] struct{ Body T }
 // none is a response without content.
 type none struct{}
 
-// route registers one operation: its errors go through the table.
-func route[I, O any](s *Server, method, path, summary string, status int, do func(context.Context, *I) (*O, error)) {
+// route registers one operation for those who have the right: its errors go
+// through the table.
+func route[I, O any](s *Server, r right, method, path, summary string, status int, do func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: 16 << 20,
+		MaxBodyBytes: 16 << 20, Description: "Needs the role " + string(r.role) + ".",
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		if err := r.check(who(ctx)); err != nil {
+			return nil, s.problem(err)
+		}
 		out, err := do(ctx, in)
 		if err != nil {
 			return nil, s.problem(err)
@@ -137,6 +155,3 @@ func route[I, O any](s *Server, method, path, summary string, status int, do fun
 		return out, nil
 	})
 }
-
-// by is who asks, for the audit log.
-func by(context.Context) string { return string(hotdesk.ByAdmin) }

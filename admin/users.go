@@ -73,32 +73,32 @@ func (p UserPatch) spec(extension string) hotdesk.UserSpec {
 }
 
 func (s *Server) users() {
-	route(s, http.MethodGet, "/users", "List users", 200, func(context.Context, *none) (*body[list[User]], error) {
+	route(s, look(), http.MethodGet, "/users", "List users", 200, func(context.Context, *none) (*body[list[User]], error) {
 		var all []User
 		for _, v := range s.Desk.Users() {
 			all = append(all, s.user(v))
 		}
 		return listOf(all), nil
 	})
-	route(s, http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body NewUser }) (*body[User], error) {
+	route(s, changeWide(), http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body NewUser }) (*body[User], error) {
 		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))
 		return s.shownUser(v, err)
 	})
-	route(s, http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *UserInput) (*body[User], error) {
+	route(s, look(), http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *UserInput) (*body[User], error) {
 		v, err := s.Desk.User(in.ext())
 		return s.shownUser(v, err)
 	})
-	route(s, http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
+	route(s, changeWide(), http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
 		UserInput
 		Body UserPatch
 	}) (*body[User], error) {
 		v, err := s.Desk.UpdateUser(ctx, in.ext(), in.Body.spec(in.Extension), by(ctx))
 		return s.shownUser(v, err)
 	})
-	route(s, http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *UserInput) (*none, error) {
+	route(s, changeWide(), http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.RemoveUser(ctx, in.ext(), by(ctx))
 	})
-	route(s, http.MethodPost, "/users/{extension}/pin", "Set a user's PIN", 204, func(ctx context.Context, in *struct {
+	route(s, seatWide(), http.MethodPost, "/users/{extension}/pin", "Set a user's PIN", 204, func(ctx context.Context, in *struct {
 		UserInput
 		Body struct {
 			PIN string `json:"pin"`
@@ -106,16 +106,16 @@ func (s *Server) users() {
 	}) (*none, error) {
 		return &none{}, s.Desk.SetPIN(ctx, in.ext(), hotdesk.Secret(in.Body.PIN), by(ctx))
 	})
-	route(s, http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *UserInput) (*none, error) {
+	route(s, seat(), http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.Unlock(ctx, in.ext(), by(ctx))
 	})
-	route(s, http.MethodPost, "/users/{extension}/logout", "Log a user out everywhere", 204, func(ctx context.Context, in *struct {
+	route(s, seatWide(), http.MethodPost, "/users/{extension}/logout", "Log a user out everywhere", 204, func(ctx context.Context, in *struct {
 		UserInput
 		Body *struct {
 			Reason string `json:"reason,omitempty"`
 		}
 	}) (*none, error) {
-		r := hotdesk.LogoutRequest{By: hotdesk.ByAdmin, Name: by(ctx)}
+		r := hotdesk.LogoutRequest{By: who(ctx).By, Name: by(ctx)}
 		if in.Body != nil {
 			r.Reason = in.Body.Reason
 		}

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"hotdeskd/access"
 	"hotdeskd/admin"
 	"hotdeskd/hotdesk"
 	"hotdeskd/internal/certs"
@@ -46,6 +47,8 @@ type app struct {
 	ready   readyFile
 	desk    *hotdesk.Service
 	files   *provisioning.Server
+	access  *access.Access
+	admin   *admin.Server
 	closers []func() error
 }
 
@@ -60,14 +63,15 @@ type readyFile struct {
 		TCP string `json:"tcp,omitempty"`
 		TLS string `json:"tls,omitempty"`
 	} `json:"sip"`
-	Socket string `json:"socket"`
+	Console string `json:"console,omitempty"`
+	Socket  string `json:"socket"`
 }
 
 // listeners are the addresses by name, for status.
 func (r readyFile) listeners() map[string]string {
 	all := map[string]string{
 		"provisioning.http": r.Provisioning.HTTP, "provisioning.https": r.Provisioning.HTTPS,
-		"sip.udp": r.SIP.UDP, "sip.tcp": r.SIP.TCP, "sip.tls": r.SIP.TLS, "socket": r.Socket,
+		"sip.udp": r.SIP.UDP, "sip.tcp": r.SIP.TCP, "sip.tls": r.SIP.TLS, "console": r.Console, "socket": r.Socket,
 	}
 	maps.DeleteFunc(all, func(_, addr string) bool { return addr == "" })
 	return all
@@ -136,7 +140,11 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	if err != nil {
 		return a, err
 	}
-	if c.needsTLS() {
+	console, err := a.listenConsole(c.Console.Listen)
+	if err != nil {
+		return a, err
+	}
+	if c.needsTLS() || console.secure {
 		if a.certs, err = certs.Open(in(tlsDir), certHosts(sipHost, web), now); err != nil {
 			return a, err
 		}
@@ -187,10 +195,15 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		return a, err
 	}
 	a.ready.Provisioning.HTTP, a.ready.Provisioning.HTTPS, a.ready.Socket = web.http, web.https, socket
+	a.ready.Console = console.url
 	a.ready.SIP.UDP, a.ready.SIP.TCP, a.ready.SIP.TLS = phones.addr("udp"), phones.addr("tcp"), phones.addr("tls")
-	api, err := admin.New(admin.Options{
+	a.access, err = access.New(access.Options{Store: store, Hasher: keys, Now: now, Log: log})
+	if err != nil {
+		return a, err
+	}
+	a.admin, err = admin.New(admin.Options{
 		Desk: a.desk, Live: live, Files: a.files, Journal: history{book, in(journalDir)}, Phones: edge, Ladder: a.files,
-		Models: models, Version: version(), Ready: a.desk.Healthy, Log: log,
+		Access: a.access, ConsoleURL: console.url, Models: models, Version: version(), Ready: a.desk.Healthy, Log: log,
 		Listeners: a.ready.listeners(),
 	})
 	if err != nil {
@@ -208,7 +221,11 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, phones.Listeners) }, ready: edge.Ready()},
 		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs)},
 		{name: "resync", serve: syncer.Serve},
-		{name: "API", serve: serveHTTP(httpServer(api.Handler(), true), unix)},
+		{name: "access", serve: a.access.Serve, ready: a.access.Ready()},
+		{name: "API", serve: serveHTTP(httpServer(a.admin.Handler(), true), unix)},
+	}
+	if console.listener != nil {
+		a.stages = append(a.stages, stage{name: "console", serve: console.serve(a.admin.Console(), a.certs)})
 	}
 	return a, nil
 }

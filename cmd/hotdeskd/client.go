@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"hotdeskd/hotdesk"
 )
 
+// tokenVariable is the environment's API token: it keeps it off the command line.
+const tokenVariable = "HOTDESKD_TOKEN"
+
 // clientFlags say which server a command talks to and how it prints.
 type clientFlags struct {
 	dataDir, server, token string
@@ -23,7 +27,7 @@ type clientFlags struct {
 
 func (f *clientFlags) client() (*admin.Client, error) {
 	if f.server != "" {
-		return admin.Remote(f.server, f.token), nil
+		return admin.Remote(f.server, cmp.Or(f.token, os.Getenv(tokenVariable))), nil
 	}
 	socket := filepath.Join(f.dataDir, socketFile)
 	if _, err := os.Stat(socket); err != nil {
@@ -37,12 +41,12 @@ func clientCommands() []*cobra.Command {
 	f := &clientFlags{}
 	all := []*cobra.Command{
 		applyCommand(f), exportCommand(f), deviceCommand(f), userCommand(f), siteCommand(f), pbxCommand(f),
-		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f),
+		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f),
 	}
 	for _, c := range all {
 		c.PersistentFlags().StringVar(&f.dataDir, "data-dir", "./data", "data directory of the server on this machine")
 		c.PersistentFlags().StringVar(&f.server, "server", "", "URL of a remote server's API")
-		c.PersistentFlags().StringVar(&f.token, "token", "", "API token for --server")
+		c.PersistentFlags().StringVar(&f.token, "token", "", "API token for --server (or the environment's "+tokenVariable+")")
 		c.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 	}
 	return all

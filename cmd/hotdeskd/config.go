@@ -35,7 +35,7 @@ type provisioningConfig struct {
 }
 
 type consoleConfig struct {
-	Listen string `yaml:"listen"` // not built yet
+	Listen string `yaml:"listen"` // for administrators; not loopback: HTTPS only
 }
 
 type sipConfig struct {
@@ -106,7 +106,7 @@ func loadConfig(path string, environ []string) (config, error) {
 	}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "HOTDESKD_") {
+		if !strings.HasPrefix(name, "HOTDESKD_") || name == tokenVariable {
 			continue
 		}
 		place, ok := byName[name]
@@ -136,19 +136,6 @@ func (c config) check() error {
 	}
 	_, err := c.Log.level()
 	return err
-}
-
-// notBuilt names the configured listeners that this version does not have.
-func (c config) notBuilt() []string {
-	var off []string
-	for _, l := range []struct{ key, value string }{
-		{"console.listen", c.Console.Listen},
-	} {
-		if l.value != "" {
-			off = append(off, l.key)
-		}
-	}
-	return off
 }
 
 func (r rtpConfig) portRange() (ivr.PortRange, error) {

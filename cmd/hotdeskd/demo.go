@@ -96,7 +96,8 @@ func runDemo(ctx context.Context, c config, out io.Writer, ready string, log *sl
 // directory that is new unless one was given.
 func demoConfig(c config, dataDir string) (config, error) {
 	c.Provisioning.HTTP, c.SIP.UDP = "127.0.0.1:0", "127.0.0.1:0"
-	c.Provisioning.HTTPS, c.Console.Listen, c.SIP.TCP, c.SIP.TLS = "", "", "", ""
+	c.Provisioning.HTTPS, c.SIP.TCP, c.SIP.TLS = "", "", ""
+	c.Console.Listen = "127.0.0.1:0"
 	if c.Log.Level == "info" {
 		c.Log.Level = "warn" // the story is what one wants to read
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,7 +53,11 @@ func serveCommand() *cobra.Command {
 			}
 			defer reloadOnHangup(file, level, a.certs, log)()
 			return a.Serve(cmd.Context(), func(a *app) error {
-				welcome(cmd.OutOrStdout(), a, c)
+				link, err := a.firstOwner()
+				if err != nil {
+					return err
+				}
+				welcome(cmd.OutOrStdout(), a, c, link)
 				if ready == "" {
 					return nil
 				}
@@ -105,16 +110,17 @@ func reloadOnHangup(file string, level *slog.LevelVar, tls *certs.Certificates, 
 }
 
 // welcome says where everything is and what to do next.
-func welcome(w io.Writer, a *app, c config) {
+func welcome(w io.Writer, a *app, c config, ownerLink string) {
 	lines := []string{
 		"hotdeskd is running.",
 		"  phones fetch from  " + list(a.ready.Provisioning.HTTP, a.ready.Provisioning.HTTPS),
 		"  phones register to " + list(named(a.ready.SIP.UDP, "UDP"), named(a.ready.SIP.TCP, "TCP"), named(a.ready.SIP.TLS, "TLS")),
 		"  audio ports        " + c.RTP.Ports,
+		"  console            " + cmp.Or(a.ready.Console, "off"),
 		"  command socket     " + a.ready.Socket,
 	}
-	if off := c.notBuilt(); len(off) > 0 {
-		lines = append(lines, "  does not act yet   "+strings.Join(off, ", "))
+	if ownerLink != "" {
+		lines = append(lines, "Nobody can sign in to the console yet. This link makes the first owner; it works once, for 60 minutes:", "  "+ownerLink)
 	}
 	for _, note := range a.desk.Notes() {
 		lines = append(lines, "  does not act yet   "+note)
