@@ -37,6 +37,7 @@ func (e *Edge) authenticate(req *sip.Request, tx sip.ServerTransaction) (caller,
 	if result != ingress.Right {
 		e.respond(req, tx, 401, "Unauthorized", nil,
 			sip.NewHeader("WWW-Authenticate", e.auth.Challenge(result == ingress.Stale)))
+		e.forget(req, tx)
 		return caller{}, false
 	}
 	c.device, c.generation = deviceID(user), creds[index].Generation

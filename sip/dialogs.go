@@ -9,6 +9,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/guard"
 	"hotdeskd/sip/leg"
 )
 
@@ -25,32 +26,58 @@ type party interface {
 	whose() (*leg.Leg, hotdesk.DeviceID)
 }
 
-// dialogs finds the party of a request by Call-ID and our tag.
+// dialogs finds the party of a request by Call-ID and our tag. The flows of dialogs
+// are known to the guard for as long as they last.
 type dialogs struct {
+	guard *guard.Guard
 	mu    sync.Mutex
-	table map[dialogID]party
+	table map[dialogID]entry
 }
 
 type dialogID struct{ callID, tag string }
 
-func newDialogs() *dialogs { return &dialogs{table: map[dialogID]party{}} }
+type entry struct {
+	party
+	flow leg.Flow // that the guard was told
+}
+
+func newDialogs(g *guard.Guard) *dialogs {
+	return &dialogs{guard: g, table: map[dialogID]entry{}}
+}
 
 func (d *dialogs) add(l *leg.Leg, p party) {
+	f := l.Flow()
+	d.guard.Know(f.Transport, f.Remote)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.table[dialogID{l.CallID, l.LocalTag}] = p
+	d.table[dialogID{l.CallID, l.LocalTag}] = entry{p, f}
 }
 
 func (d *dialogs) remove(l *leg.Leg) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.table, dialogID{l.CallID, l.LocalTag})
+	id := dialogID{l.CallID, l.LocalTag}
+	if e, ok := d.table[id]; ok {
+		delete(d.table, id)
+		d.guard.Forget(e.flow.Transport, e.flow.Remote)
+	}
+}
+
+// move lets the dialogs of a device follow its phone to another flow.
+func (d *dialogs) move(id hotdesk.DeviceID, f leg.Flow) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.table {
+		if l, whose := e.whose(); whose == id {
+			l.Move(f)
+		}
+	}
 }
 
 func (d *dialogs) find(callID, tag string) party {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.table[dialogID{callID, tag}]
+	return d.table[dialogID{callID, tag}].party
 }
 
 // endAll hangs up every dialog that is left when the server stops.
@@ -84,7 +111,7 @@ func (e *Edge) partyOf(req *sip.Request) party {
 		return nil
 	}
 	flow := leg.FlowOf(req)
-	if flow == l.Flow {
+	if flow == l.Flow() {
 		return p
 	}
 	if device != "" {
@@ -95,7 +122,7 @@ func (e *Edge) partyOf(req *sip.Request) party {
 	}
 	// A PBX may send from another port than it listens on. One that is known by
 	// name only cannot be told by its address here; its tags must do.
-	if want := addrOf(l.Flow.Remote); want.IsValid() && want != addrOf(flow.Remote) {
+	if want := addrOf(l.Flow().Remote); want.IsValid() && want != addrOf(flow.Remote) {
 		return nil
 	}
 	return p

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 )
@@ -94,6 +96,7 @@ type Options struct {
 type Edge struct {
 	Options
 	auth      *ingress.Authenticator
+	triage    *ingress.Triage
 	locations *locations
 	dialogs   *dialogs
 	spoken    *spoken
@@ -104,6 +107,8 @@ type Edge struct {
 	name  string             // our host, as in URIs
 	host  netip.Addr         // where phones reach us; invalid when it is a name
 	calls *gate
+	guard *guard.Guard
+	open  atomic.Int64 // requests whose transactions live
 	ready chan struct{}
 	ctx   context.Context // of Serve: background work of calls ends with it
 }
@@ -116,8 +121,10 @@ func New(o Options) (*Edge, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), dialogs: newDialogs(), ready: make(chan struct{})}
-	e.locations, e.calls = newLocations(), newGate()
+	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{})}
+	e.triage = ingress.NewTriage()
+	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.full, Gone: e.flowGone, Log: o.Log})
+	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil
 }
@@ -169,10 +176,19 @@ func (e *Edge) door(h sipgo.RequestHandler) sipgo.RequestHandler {
 		if r := ingress.Validate(req); r != nil {
 			if !req.IsAck() {
 				e.respond(req, tx, r.Status, r.Reason, nil, r.Header...)
+				e.forget(req, tx)
 			}
 			return
 		}
+		if !e.admit(req, tx) {
+			e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
+			e.forget(req, tx)
+			return
+		}
 		h(req, tx)
+		if req.Method != sip.INVITE {
+			e.forget(req, tx)
+		}
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/guard"
 	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
 )
 
 // location is where one device's phone is: what it registered and on which flow.
@@ -35,11 +37,15 @@ type locations struct {
 	mu       sync.RWMutex
 	byDevice map[hotdesk.DeviceID]location
 	byFlow   map[leg.Flow]hotdesk.DeviceID
-	changed  bool // since it was last written to its file
+	away     map[hotdesk.DeviceID]time.Time // when the connections of these ended
+	changed  bool                           // since it was last written to its file
+	guard    *guard.Guard                   // is told whose flows are known
 }
 
-func newLocations() *locations {
-	return &locations{byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}}
+func newLocations(g *guard.Guard) *locations {
+	return &locations{
+		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}, away: map[hotdesk.DeviceID]time.Time{}, guard: g,
+	}
 }
 
 func (t *locations) get(id hotdesk.DeviceID) (location, bool) {
@@ -60,12 +66,59 @@ func (t *locations) on(f leg.Flow) (hotdesk.DeviceID, bool) {
 func (t *locations) put(l location) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old, ok := t.byDevice[l.Device]; ok && t.byFlow[old.Flow] == l.Device {
+	old, had := t.byDevice[l.Device]
+	if had && t.byFlow[old.Flow] == l.Device {
 		delete(t.byFlow, old.Flow)
 	}
 	t.byDevice[l.Device] = l
 	t.byFlow[l.Flow] = l.Device
+	delete(t.away, l.Device)
 	t.changed = true
+	if had && old.Flow == l.Flow {
+		return
+	}
+	t.guard.Know(l.Flow.Transport, l.Flow.Remote)
+	if had {
+		t.guard.Forget(old.Flow.Transport, old.Flow.Remote)
+	}
+}
+
+// take takes a location out. The caller holds the lock.
+func (t *locations) take(l location) {
+	delete(t.byDevice, l.Device)
+	if t.byFlow[l.Flow] == l.Device {
+		delete(t.byFlow, l.Flow)
+	}
+	t.changed = true
+	t.guard.Forget(l.Flow.Transport, l.Flow.Remote)
+}
+
+// lost takes out whoever is registered on a connection that has ended.
+func (t *locations) lost(f leg.Flow, now time.Time) (hotdesk.DeviceID, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok := t.byFlow[f]
+	if !ok {
+		return "", false
+	}
+	t.take(t.byDevice[id])
+	t.away[id] = now
+	return id, true
+}
+
+// missing takes out and returns the devices whose connection ended a while ago and
+// that have not come back.
+func (t *locations) missing(before time.Time) []hotdesk.DeviceID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var ids []hotdesk.DeviceID
+	for id, at := range t.away {
+		if at.Before(before) {
+			ids = append(ids, id)
+			delete(t.away, id)
+		}
+	}
+	return ids
 }
 
 // removeIf takes a location out when match says so; it tells whether it did.
@@ -76,11 +129,7 @@ func (t *locations) removeIf(id hotdesk.DeviceID, match func(location) bool) boo
 	if !ok || !match(l) {
 		return false
 	}
-	delete(t.byDevice, id)
-	if t.byFlow[l.Flow] == id {
-		delete(t.byFlow, l.Flow)
-	}
-	t.changed = true
+	t.take(l)
 	return true
 }
 
@@ -92,11 +141,7 @@ func (t *locations) expired(now time.Time) []hotdesk.DeviceID {
 	for id, l := range t.byDevice {
 		if now.After(l.Expires) {
 			gone = append(gone, id)
-			delete(t.byDevice, id)
-			if t.byFlow[l.Flow] == id {
-				delete(t.byFlow, l.Flow)
-			}
-			t.changed = true
+			t.take(l)
 		}
 	}
 	return gone
@@ -122,6 +167,10 @@ func (t *locations) touch() {
 	t.changed = true
 }
 
+// comeBack is how long a phone in a call may take to open another connection when
+// its own has ended.
+const comeBack = 90 * time.Second
+
 // keepLocations expires registrations and writes the file within a second of a
 // change, so that phones on UDP can be reached after a restart.
 func (e *Edge) keepLocations(ctx context.Context) error {
@@ -133,8 +182,12 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 		case <-ctx.Done():
 			return e.saveLocations()
 		}
+		e.guard.Peers(pbx.Addresses(e.Desk.PBXs()))
 		for _, id := range e.locations.expired(e.Now()) {
 			e.Live.Unregistered(id)
+			e.probe(id)
+		}
+		for _, id := range e.locations.missing(e.Now().Add(-comeBack)) {
 			e.probe(id)
 		}
 		if err := e.saveLocations(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/certs"
 	"hotdeskd/internal/memnet"
 	"hotdeskd/store/bolt"
 )
@@ -25,11 +27,12 @@ import (
 // behind it, in a bubble of fake time.
 type office struct {
 	*hotdesk.Service
-	t    *testing.T
-	net  *memnet.Net
-	live *hotdesk.Live
-	edge *Edge
-	dir  string
+	t     *testing.T
+	net   *memnet.Net
+	live  *hotdesk.Live
+	edge  *Edge
+	dir   string
+	certs *certs.Certificates
 
 	mu        sync.Mutex
 	calls     []hotdesk.Call
@@ -82,8 +85,12 @@ func ptr[T any](v T) *T { return &v }
 func inOffice(t *testing.T, do func(*office)) {
 	t.Helper()
 	dir := t.TempDir()
+	c, err := testCertificates()
+	if err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
-		o := &office{t: t, net: memnet.New(1, memnet.Conditions{Delay: time.Millisecond}), dir: dir}
+		o := &office{t: t, net: memnet.New(1, memnet.Conditions{Delay: time.Millisecond}), dir: dir, certs: c}
 		o.live = hotdesk.NewLive(time.Now)
 		stop := o.openDesk()
 		defer stop()
@@ -233,16 +240,47 @@ func (o *office) buildEdge() {
 	}
 }
 
+// Where the edge takes connections.
+var (
+	serverTCP = netip.MustParseAddrPort("192.0.2.1:5062")
+	serverTLS = netip.MustParseAddrPort("192.0.2.1:5061")
+)
+
+// testCertificates are made once, outside of any bubble.
+var testCertificates = sync.OnceValues(func() (*certs.Certificates, error) {
+	dir, err := os.MkdirTemp("", "hotdeskd-test-tls-")
+	if err != nil {
+		return nil, err
+	}
+	c, err := certs.Open(dir, []string{"192.0.2.1"}, time.Now)
+	return c, errors.Join(err, os.RemoveAll(dir))
+})
+
+// listen opens the edge's sockets on the network in memory.
+func (o *office) listen() (l Listeners, err error) {
+	if l.UDP, err = o.net.ListenPacket(server); err != nil {
+		return l, err
+	}
+	if l.TCP, err = o.net.Listen(serverTCP); err != nil {
+		return l, err
+	}
+	if l.TLS, err = o.net.Listen(serverTLS); err != nil {
+		return l, err
+	}
+	l.Security = o.certs.Config()
+	return l, nil
+}
+
 // openEdge starts a new edge.
 func (o *office) openEdge() {
 	o.buildEdge()
-	udp, err := o.net.ListenPacket(server)
+	l, err := o.listen()
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- o.edge.Serve(ctx, Listeners{UDP: udp}) }()
+	go func() { done <- o.edge.Serve(ctx, l) }()
 	<-o.edge.Ready()
 	var once sync.Once
 	o.closeEdge = func() {

@@ -20,6 +20,7 @@ type peer struct {
 	o    *office
 	conn net.PacketConn
 	at   string // its own address
+	via  string // its transport: UDP, TCP or TLS
 	seen []string
 	kept []sip.Message // came while something else was waited for
 
@@ -39,7 +40,7 @@ func (o *office) plug(at string) *peer {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	p := &peer{o: o, conn: conn, at: at, call: "reg-1-" + at}
+	p := &peer{o: o, conn: conn, at: at, via: "UDP", call: "reg-1-" + at}
 	o.t.Cleanup(func() { _ = conn.Close() })
 	return p
 }
@@ -74,6 +75,15 @@ func (o *office) generation(id string) uint64 {
 
 func (p *peer) secret() string {
 	return p.o.Secret(hotdesk.DeviceID(p.id), p.gen).Reveal()
+}
+
+// contact is where the peer says that it can be reached.
+func (p *peer) contact() string {
+	to := "sip:" + p.user + "@" + p.at
+	if p.via != "UDP" {
+		to += ";transport=" + strings.ToLower(p.via)
+	}
+	return to
 }
 
 func (p *peer) next() int { p.n++; return p.n }
@@ -211,7 +221,7 @@ func (p *peer) tryRegister(r registration) *sip.Response {
 		r.aor = "sip:" + p.user + "@192.0.2.1"
 	}
 	if r.contact == "" {
-		r.contact = "<sip:" + p.user + "@" + p.at + ">"
+		r.contact = "<" + p.contact() + ">"
 	}
 	if r.expires == "" {
 		r.expires = "300"
@@ -226,9 +236,9 @@ func (p *peer) tryRegister(r registration) *sip.Response {
 		if r.cseq != 0 {
 			cseq = r.cseq
 		}
-		p.send(fmt.Sprintf("REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP %s;rport;branch=z9hG4bKr%d\r\nMax-Forwards: 70\r\n"+
+		p.send(fmt.Sprintf("REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/%s %s;rport;branch=z9hG4bKr%d\r\nMax-Forwards: 70\r\n"+
 			"From: <%s>;tag=r\r\nTo: <%s>\r\nCall-ID: %s\r\nCSeq: %d REGISTER\r\nContact: %s\r\nExpires: %s\r\nUser-Agent: Test 1.0\r\n%sContent-Length: 0\r\n\r\n",
-			p.at, p.next(), r.aor, r.aor, r.callID, cseq, r.contact, r.expires, auth))
+			p.via, p.at, p.next(), r.aor, r.aor, r.callID, cseq, r.contact, r.expires, auth))
 		res := p.registered()
 		if res.StatusCode != 401 || try > 0 {
 			return res
@@ -258,9 +268,9 @@ const sdp = "Content-Type: application/sdp\r\n"
 
 // text writes a request of the dialog.
 func (d *dialog) text(method, branch string, cseq int, uri, headers, body string) string {
-	return fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP %s;rport;branch=%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s>\r\n%sContent-Length: %d\r\n\r\n%s",
-		method, uri, d.p.at, branch, d.local, d.remote, d.callID, cseq, method, d.p.user, d.p.at, headers, len(body), body)
+	return fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/%s %s;rport;branch=%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
+		"Contact: <%s>\r\n%sContent-Length: %d\r\n\r\n%s",
+		method, uri, d.p.via, d.p.at, branch, d.local, d.remote, d.callID, cseq, method, d.p.contact(), headers, len(body), body)
 }
 
 // dial sends an INVITE without waiting for anything. from is a PBX's caller.
@@ -392,8 +402,8 @@ func (p *peer) reply(req *sip.Request, status int, reason, to, body string, head
 	if body == "" {
 		kind = ""
 	}
-	p.send(text + fmt.Sprintf("From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\nContact: <sip:%s@%s>\r\n%s%sContent-Length: %d\r\n\r\n%s",
-		req.From().Value(), to, req.CallID().Value(), req.CSeq().Value(), p.user, p.at, strings.Join(headers, ""), kind, len(body), body))
+	p.send(text + fmt.Sprintf("From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\nContact: <%s>\r\n%s%sContent-Length: %d\r\n\r\n%s",
+		req.From().Value(), to, req.CallID().Value(), req.CSeq().Value(), p.contact(), strings.Join(headers, ""), kind, len(body), body))
 }
 
 // ok answers a request inside a dialog.

@@ -43,7 +43,7 @@ func (d *dialogs) sidesOf(id hotdesk.DeviceID) []*side {
 	defer d.mu.Unlock()
 	var all []*side
 	for _, p := range d.table {
-		if s, ok := p.(*side); ok && s.device == id {
+		if s, ok := p.party.(*side); ok && s.device == id {
 			all = append(all, s)
 		}
 	}

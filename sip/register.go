@@ -110,9 +110,15 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 		Expires: now.Add(time.Duration(seconds) * time.Second),
 	}
 	e.locations.put(l)
+	if (!known || old.Flow != l.Flow) && e.Live.Legs(id) > 0 {
+		e.dialogs.move(id, l.Flow)
+	}
 	e.Live.Registered(id, hotdesk.Registration{
 		Contact: l.Contact, Source: l.Flow.String(), UserAgent: agent, Since: now, Expires: l.Expires,
 	})
+	if !e.net.Alive(l.Flow) { // it ended while we looked
+		e.flowGone(l.Flow.Transport, l.Flow.Remote)
+	}
 	if known && old.CallID != l.CallID {
 		e.probe(id) // started anew, or another account: its calls may be gone
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 
@@ -16,6 +17,7 @@ import (
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
 )
 
 // Listeners are the sockets that phones and PBXes reach the edge at; nil is off,
@@ -62,12 +64,14 @@ func (l Listeners) close() error {
 }
 
 // The library would send no datagram of more than 1300 bytes; UDP stays UDP
-// whatever the size. The limit is a variable of its package: it is set while the
-// program is initialised, before anything could read it at the same time.
-var _ = liftUDPLimit()
+// whatever the size. This and the others are variables of its package: they are set
+// while the program is initialised, before anything could read them at the same time.
+var _ = setLibrary()
 
-func liftUDPLimit() struct{} {
+func setLibrary() struct{} {
 	sip.UDPMTUSize = 65507
+	sip.TransportBufferReadSize = 16 << 10              // one for each connection
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) // some of its parts take no other
 	return struct{}{}
 }
 
@@ -86,6 +90,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		return fmt.Errorf("start the SIP server: %w", err)
 	}
 	e.handlers(server)
+	e.guard.Peers(pbx.Addresses(e.Desk.PBXs()))
 
 	serve := func(transport string, addr net.Addr, listen func() error) {
 		group.Go(func() error {
@@ -98,17 +103,14 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	}
 	if l.UDP != nil {
 		serve("UDP", l.UDP.LocalAddr(), func() error {
-			return server.ServeUDP(guard.PacketConn(l.UDP, e.Log, func() { close(e.ready) }))
+			return e.guard.ServePackets(l.UDP, server.ServeUDP, func() { close(e.ready) })
 		})
 	} else {
 		close(e.ready)
 	}
-	if l.TCP != nil {
-		serve("TCP", l.TCP.Addr(), func() error { return server.ServeTCP(l.TCP) })
-	}
-	if l.TLS != nil {
-		serve("TLS", l.TLS.Addr(), func() error { return server.ServeTLS(tls.NewListener(l.TLS, l.Security)) })
-	}
+	tcp, tls := e.guard.Listener("TCP", l.TCP, nil), e.guard.Listener("TLS", l.TLS, l.Security)
+	serve("TCP", tcp.Addr(), func() error { return server.ServeTCP(tcp) })
+	serve("TLS", tls.Addr(), func() error { return server.ServeTLS(tls) })
 	group.Go(func() error { return e.keepLocations(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
@@ -117,7 +119,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
 		e.net.Farewells(last)
 		cancel()
-		err := errors.Join(l.close(), e.ua.Close())
+		err := errors.Join(tcp.Close(), tls.Close(), l.close(), e.ua.Close())
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -156,7 +158,7 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 		sipgo.WithUserAgent("hotdeskd"),
 		sipgo.WithUserAgentParser(ingress.Parser()),
 		sipgo.WithUserAgentHostname(host),
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger)),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(logger), sip.WithTransportLayerTransports(streams())),
 		sipgo.WithUserAgentTransactionLayerOptions(
 			sip.WithTransactionLayerLogger(logger),
 			sip.WithTransactionLayerTerminateOnConnClose(),

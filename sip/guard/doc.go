@@ -1,5 +1,13 @@
-// Package guard keeps the SIP sockets alive and the library's log harmless: it
-// wraps what is handed to sipgo, before anything is parsed.
+// Package guard stands at the SIP sockets, before anything is parsed: who may
+// send how much, how many connections there may be and how long they may take,
+// and that one passing error ends no listener. It also makes the library's log
+// harmless.
 //
-// It knows bytes, addresses and errors of sockets, and nothing of SIP.
+// Everybody who is not known is a stranger: strangers have a budget each and one
+// together. The flows of registered phones and the addresses of the PBXes have
+// budgets of their own, so that no flood of strangers takes anything from them.
+// Its tables have a fixed size; spoofed sources cannot make them grow.
+//
+// It knows bytes, addresses, errors of sockets, and where a SIP message ends on a
+// stream (RFC 3261 section 18.3); what is in the messages it leaves to others.
 package guard

@@ -1,105 +1,208 @@
 package guard
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// maxDatagram is the largest SIP message that is looked at.
-const maxDatagram = 16 << 10
+// Budgets in messages. A stranger's is wide enough for an office of some hundred
+// phones behind one address that come back after a power cut.
+var (
+	strangerRate  = Rate{1000, 2500} // one address
+	strangersRate = Rate{2000, 5000} // all of them together
+	flowRate      = Rate{1000, 2000} // the flow of one registered phone
+	peerRate      = Rate{4000, 8000} // the address of one PBX
+	answerRate    = Rate{5, 5}       // answers to what cannot be read, to one address
+	answersRate   = Rate{100, 100}   // and to all
+)
 
-// PacketConn wraps a listening socket so that a passing error of it does not end
-// the listener: sipgo stops for good at the first one (ENOBUFS, an ICMP error of
-// a phone that went away). Oversized datagrams are dropped. reading is called
-// once, when the socket is read for the first time: only from then on does sipgo
-// know it, and send from it instead of failing to open it again.
-func PacketConn(c net.PacketConn, log *slog.Logger, reading func()) net.PacketConn {
-	return &packetConn{PacketConn: c, log: log, reading: reading}
+// Verdict is what Inspect makes of one message.
+type Verdict struct {
+	Drop bool
+	// Answer is sent instead of the message being handled; Port says where when it
+	// is not the port that the message came from (RFC 3261 section 18.2.2).
+	Answer []byte
+	Port   uint16
 }
 
-type packetConn struct {
-	net.PacketConn
-	log     *slog.Logger
-	once    sync.Once
-	reading func()
+// Options of New; all may be left out.
+type Options struct {
+	// Inspect looks at a message that its sender could pay for; broken tells that
+	// its end is not where it says.
+	Inspect func(data []byte, broken bool) Verdict
+	// Full tells that no stranger's request can be taken now.
+	Full func() bool
+	// Gone is told that a connection has ended, before another one can come from
+	// the same address.
+	Gone func(network, remote string)
+	Log  *slog.Logger
 }
 
-// ReadFrom returns the next datagram; an error only when the socket is closed.
-func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	c.once.Do(c.reading)
-	pause := time.Millisecond
-	for {
-		n, addr, err := c.PacketConn.ReadFrom(b)
-		switch {
-		case err == nil && n <= maxDatagram:
-			return n, addr, nil
-		case err == nil:
-			continue
-		case errors.Is(err, net.ErrClosed):
-			return 0, nil, err
+// Guard is the budgets, and what all sockets share. Its methods may be called
+// from any goroutine.
+type Guard struct {
+	Options
+	strangers *table
+	together  shared
+	answers   *table
+	answered  shared
+
+	mu    sync.RWMutex
+	flows map[flow]*known
+	peers map[netip.Addr]*shared
+
+	conns connections
+	Stats Stats
+}
+
+// Stats counts what was not let in, since the start.
+type Stats struct {
+	Dropped  atomic.Uint64 // datagrams over a budget
+	Unread   atomic.Uint64 // messages that cannot be read
+	Refused  atomic.Uint64 // connections over a limit
+	TimedOut atomic.Uint64 // connections that took too long
+}
+
+// flow is one way to a party.
+type flow struct {
+	network string // UDP, TCP, TLS
+	remote  netip.AddrPort
+}
+
+// known is a flow with a budget of its own; users says how often it was made known.
+type known struct {
+	shared
+	users int
+}
+
+// New makes a guard.
+func New(o Options) *Guard {
+	if o.Inspect == nil {
+		o.Inspect = func([]byte, bool) Verdict { return Verdict{} }
+	}
+	if o.Full == nil {
+		o.Full = func() bool { return false }
+	}
+	if o.Gone == nil {
+		o.Gone = func(string, string) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Guard{
+		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[netip.Addr]*shared{},
+		conns: connections{open: map[flow]*conn{}, strangers: map[netip.Addr]int{}},
+	}
+}
+
+func flowOf(network, remote string) (flow, bool) {
+	at, err := netip.ParseAddrPort(remote)
+	return flow{network, netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}, err == nil
+}
+
+// Know gives a flow its own budget until Forget was called as often.
+func (g *Guard) Know(network, remote string) {
+	f, ok := flowOf(network, remote)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	k := g.flows[f]
+	if k == nil {
+		k = &known{}
+		g.flows[f] = k
+	}
+	k.users++
+	g.mu.Unlock()
+	g.conns.know(f)
+}
+
+// Forget makes a stranger of the flow again.
+func (g *Guard) Forget(network, remote string) {
+	f, ok := flowOf(network, remote)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if k := g.flows[f]; k != nil {
+		if k.users--; k.users <= 0 {
+			delete(g.flows, f)
 		}
-		c.log.Warn("SIP socket error; listening goes on", "err", err)
-		timer := time.NewTimer(pause)
-		<-timer.C
-		pause = min(2*pause, time.Second)
 	}
 }
 
-// Logger makes the library's log fit to be kept: its messages about single
-// packets come at most ten a second, and their raw data, which holds
-// credentials, never does.
-func Logger(log *slog.Logger) *slog.Logger {
-	return slog.New(&handler{Handler: log.Handler(), budget: &budget{}})
-}
-
-type handler struct {
-	slog.Handler
-	budget *budget
-}
-
-// Handle drops what is over the budget and keeps only harmless attributes. The
-// library reports every unreadable packet as an error; to an administrator it
-// is background noise, so it is written at debug level.
-func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < slog.LevelWarn || !h.Handler.Enabled(ctx, slog.LevelDebug) || !h.budget.take(r.Time) {
-		return nil
-	}
-	kept := slog.NewRecord(r.Time, slog.LevelDebug, "sip library: "+r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		switch a.Key {
-		case "error", "network", "addr", "laddr", "raddr", "status":
-			kept.AddAttrs(a)
+// Peers sets the addresses of the PBXes; each has a budget, on whatever port.
+func (g *Guard) Peers(addrs []netip.Addr) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.peers
+	g.peers = map[netip.Addr]*shared{}
+	for _, a := range addrs {
+		a = a.Unmap()
+		if g.peers[a] = old[a]; g.peers[a] == nil {
+			g.peers[a] = &shared{}
 		}
-		return true
-	})
-	return h.Handler.Handle(ctx, kept)
-}
-
-// Enabled lets warnings and errors come as far as Handle.
-func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, slog.LevelDebug)
-}
-
-func (h *handler) WithAttrs([]slog.Attr) slog.Handler { return h }
-func (h *handler) WithGroup(string) slog.Handler      { return h }
-
-// budget lets ten records through a second.
-type budget struct {
-	mu     sync.Mutex
-	second int64
-	taken  int
-}
-
-func (b *budget) take(t time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s := t.Unix(); s != b.second {
-		b.second, b.taken = s, 0
 	}
-	b.taken++
-	return b.taken <= 10
+}
+
+// Known tells whether a flow is a registered phone's or a PBX's.
+func (g *Guard) Known(network, remote string) bool {
+	f, ok := flowOf(network, remote)
+	return ok && g.isKnown(f)
+}
+
+func (g *Guard) isKnown(f flow) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.flows[f] != nil || g.peers[f.remote.Addr()] != nil
+}
+
+func (g *Guard) isPeer(a netip.Addr) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.peers[a] != nil
+}
+
+// pay pays for one message; a wait above zero says that it is too early, and how
+// much. A stranger pays twice: for itself, and into the purse of all.
+func (g *Guard) pay(f flow, now int64) (wait time.Duration, stranger bool) {
+	g.mu.RLock()
+	k, p := g.flows[f], g.peers[f.remote.Addr()]
+	g.mu.RUnlock()
+	switch {
+	case k != nil:
+		return k.take(flowRate, now), false
+	case p != nil:
+		return p.take(peerRate, now), false
+	}
+	if wait = g.strangers.take(source(f.remote.Addr()), strangerRate, now); wait > 0 {
+		return wait, true
+	}
+	return g.together.take(strangersRate, now), true
+}
+
+// mayAnswer tells whether one more answer may go to somebody whose message cannot
+// be read: we reflect nothing worth having.
+func (g *Guard) mayAnswer(a netip.Addr, now int64) bool {
+	g.Stats.Unread.Add(1)
+	return g.answers.take(source(a), answerRate, now) == 0 && g.answered.take(answersRate, now) == 0
+}
+
+// addrPort reads a socket's address.
+func addrPort(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		at := a.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	case *net.TCPAddr:
+		at := a.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	}
+	f, _ := flowOf("", a.String())
+	return f.remote
 }

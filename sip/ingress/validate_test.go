@@ -139,6 +139,16 @@ var torture = map[string]int{
 	"test": unreadable, // not of the RFC
 }
 
+// tortureDir is where the library keeps the messages of RFC 4475.
+func tortureDir(tb testing.TB) string {
+	tb.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/emiago/sipgo").Output()
+	if err != nil {
+		tb.Fatalf("where is the library? %v", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "sip", "testdata", "torture")
+}
+
 const (
 	unreadable = -1
 	response   = -2
@@ -146,11 +156,7 @@ const (
 
 // The torture messages of RFC 4475 get the reaction that the RFC asks for.
 func TestRFC4475(t *testing.T) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/emiago/sipgo").Output()
-	if err != nil {
-		t.Fatalf("where is the library? %v", err)
-	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "sip", "testdata", "torture", "*", "*.dat"))
+	files, err := filepath.Glob(filepath.Join(tortureDir(t), "*", "*.dat"))
 	if err != nil || len(files) != len(torture) {
 		t.Fatalf("%d messages, want %d (%v)", len(files), len(torture), err)
 	}

@@ -51,12 +51,12 @@ type Leg struct {
 	CallID    string
 	LocalTag  string
 	RemoteTag string
-	Flow      Flow
 
 	net           *Net
 	local, remote Party // names as they stand in headers
 	contact       sip.Uri
 	mu            sync.Mutex
+	flow          Flow // where the party is
 	target        sip.Uri
 	routes        []sip.Uri
 	cseq          uint32 // of our last request
@@ -67,7 +67,7 @@ type Leg struct {
 // our address in this dialog.
 func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Leg {
 	l := &Leg{
-		CallID: req.CallID().Value(), LocalTag: tag, Flow: FlowOf(req), net: n, contact: contact,
+		CallID: req.CallID().Value(), LocalTag: tag, flow: FlowOf(req), net: n, contact: contact,
 		local:  Party{req.To().DisplayName, req.To().Address},
 		remote: Party{req.From().DisplayName, req.From().Address},
 		cseq:   1, heard: req.CSeq().SeqNo,
@@ -86,7 +86,7 @@ func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Leg {
 // newUAC makes the leg of a called party from our INVITE and its 2xx.
 func newUAC(n *Net, f Flow, req *sip.Request, res *sip.Response, contact sip.Uri) *Leg {
 	l := &Leg{
-		CallID: req.CallID().Value(), Flow: f, net: n, contact: contact,
+		CallID: req.CallID().Value(), flow: f, net: n, contact: contact,
 		local:  Party{req.From().DisplayName, req.From().Address},
 		remote: Party{res.To().DisplayName, res.To().Address},
 		cseq:   req.CSeq().SeqNo,
@@ -117,6 +117,21 @@ func (l *Leg) Refresh(c *sip.ContactHeader) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retarget(c)
+}
+
+// Flow is where the party is.
+func (l *Leg) Flow() Flow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flow
+}
+
+// Move follows a party that has been heard on another flow: its connection was
+// broken, or its NAT has given it another port.
+func (l *Leg) Move(f Flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flow = f
 }
 
 // InOrder notes the CSeq of a request inside the dialog; false means that it is
@@ -164,12 +179,12 @@ func (l *Leg) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 
 // Do sends a request of Request and waits for the final response.
 func (l *Leg) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
-	return l.net.Do(ctx, req, l.Flow)
+	return l.net.Do(ctx, req, l.Flow())
 }
 
 // Start sends a re-INVITE; the caller drains its responses and calls Ack.
 func (l *Leg) Start(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
-	return l.net.Start(ctx, req, l.Flow)
+	return l.net.Start(ctx, req, l.Flow())
 }
 
 // Ack sends the ACK to a 2xx of the INVITE with this CSeq (RFC 3261 section
@@ -179,7 +194,7 @@ func (l *Leg) Ack(invite uint32, body []byte) error {
 	req := l.build(sip.ACK, invite)
 	l.mu.Unlock()
 	SetSDP(req, body)
-	return l.net.Write(req, l.Flow)
+	return l.net.Write(req, l.Flow())
 }
 
 // Contact is our own address in this dialog.

@@ -38,6 +38,9 @@ type Net struct {
 	// TCP, TLS): all UDP leaves from its listener.
 	Host  string
 	Local map[string]sip.Addr
+	// Connect opens a connection to a PBX; nil, or an error, when the flow is a
+	// phone's, which is never dialled.
+	Connect func(Flow) error
 
 	mu      sync.Mutex
 	leaving int           // CANCELs and BYEs of branches that are on their way
@@ -131,11 +134,25 @@ func (n *Net) prepare(req *sip.Request, f Flow) error {
 		req.Laddr = n.Local["UDP"]
 		return nil
 	}
+	if n.Alive(f) {
+		return nil
+	}
+	if n.Connect == nil {
+		return fmt.Errorf("%w: %s", ErrFlowGone, f)
+	}
+	return n.Connect(f)
+}
+
+// Alive tells whether a flow's connection is open; a flow without one always is.
+func (n *Net) Alive(f Flow) bool {
+	if f.Transport == "UDP" {
+		return true
+	}
 	conn, err := n.Layer.GetConnection(f.Transport, f.Remote)
 	if err != nil || conn == nil {
-		return fmt.Errorf("%w: %s", ErrFlowGone, f)
+		return false
 	}
 	// GetConnection counts a use that the transaction counts again.
 	_, err = conn.TryClose()
-	return err
+	return err == nil
 }

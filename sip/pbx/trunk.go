@@ -56,6 +56,17 @@ func host(hostport string) string {
 	return hostport
 }
 
+// Addresses lists where the PBXes are, as far as they are given by address.
+func Addresses(all []hotdesk.PBX) []netip.Addr {
+	var addrs []netip.Addr
+	for _, p := range all {
+		if at, err := netip.ParseAddrPort(destination(p)); err == nil && p.Mode != "none" {
+			addrs = append(addrs, at.Addr())
+		}
+	}
+	return addrs
+}
+
 // Sender finds the trunk that a request comes from by its address and port.
 func Sender(all []hotdesk.PBX, source string) (hotdesk.PBX, bool) {
 	from, err := netip.ParseAddrPort(source)
