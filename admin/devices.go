@@ -102,6 +102,9 @@ func (s *Server) troubles(id hotdesk.DeviceID) (all []string) {
 	if s.Desk.Locked(id) {
 		all = append(all, "locked: too many wrong PINs from this phone; a right one will be taken again in some minutes")
 	}
+	if r, ok := s.Live.Registration(id); ok && r.Silent {
+		all = append(all, "the phone does not answer through its NAT; calls pass it over until it registers again: check the router's UDP timeout, or use TCP")
+	}
 	return all
 }
 

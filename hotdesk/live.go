@@ -16,6 +16,9 @@ type Registration struct {
 	UserAgent string    `json:"user_agent"`
 	Since     time.Time `json:"since"`
 	Expires   time.Time `json:"expires"`
+	// Silent: the phone is behind a NAT and does not answer any more; calls pass
+	// it over until it does or registers again.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // Pending is a phone that asked for its configuration and waits for an
@@ -92,6 +95,16 @@ func (l *Live) Registration(id DeviceID) (Registration, bool) {
 	defer l.mu.Unlock()
 	r, ok := l.regs[id]
 	return r, ok
+}
+
+// Silent notes whether a registered phone answers.
+func (l *Live) Silent(id DeviceID, silent bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r, ok := l.regs[id]; ok {
+		r.Silent = silent
+		l.regs[id] = r
+	}
 }
 
 // LegUp notes that a device takes part in a call, from the first ring.

@@ -166,7 +166,7 @@ func (e *Edge) desks(r hotdesk.Route) []leg.Target {
 	var all []leg.Target
 	for _, id := range r.Devices {
 		l, ok := e.locations.get(id)
-		if !ok {
+		if !ok || e.locations.silent(id) {
 			continue
 		}
 		from := leg.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.name}}

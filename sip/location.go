@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,6 +30,7 @@ type location struct {
 	Flow      leg.Flow         `json:"flow"`
 	UserAgent string           `json:"user_agent"`
 	Expires   time.Time        `json:"expires"`
+	NAT       bool             `json:"nat,omitempty"` // on UDP behind a NAT
 }
 
 // locations is the table of registered devices: one location each, found by
@@ -37,6 +39,7 @@ type locations struct {
 	mu       sync.RWMutex
 	byDevice map[hotdesk.DeviceID]location
 	byFlow   map[leg.Flow]hotdesk.DeviceID
+	pulses   map[hotdesk.DeviceID]pulse     // of phones behind a NAT
 	away     map[hotdesk.DeviceID]time.Time // when the connections of these ended
 	changed  bool                           // since it was last written to its file
 	guard    *guard.Guard                   // is told whose flows are known
@@ -44,7 +47,8 @@ type locations struct {
 
 func newLocations(g *guard.Guard) *locations {
 	return &locations{
-		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}, away: map[hotdesk.DeviceID]time.Time{}, guard: g,
+		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}, away: map[hotdesk.DeviceID]time.Time{},
+		pulses: map[hotdesk.DeviceID]pulse{}, guard: g,
 	}
 }
 
@@ -63,7 +67,7 @@ func (t *locations) on(f leg.Flow) (hotdesk.DeviceID, bool) {
 	return id, ok
 }
 
-func (t *locations) put(l location) {
+func (t *locations) put(l location, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, had := t.byDevice[l.Device]
@@ -73,6 +77,10 @@ func (t *locations) put(l location) {
 	t.byDevice[l.Device] = l
 	t.byFlow[l.Flow] = l.Device
 	delete(t.away, l.Device)
+	delete(t.pulses, l.Device)
+	if l.NAT {
+		t.pulses[l.Device] = pulse{due: now.Add(rand.N(pulseEvery))} // not all at once after a restart
+	}
 	t.changed = true
 	if had && old.Flow == l.Flow {
 		return
@@ -86,6 +94,7 @@ func (t *locations) put(l location) {
 // take takes a location out. The caller holds the lock.
 func (t *locations) take(l location) {
 	delete(t.byDevice, l.Device)
+	delete(t.pulses, l.Device)
 	if t.byFlow[l.Flow] == l.Device {
 		delete(t.byFlow, l.Flow)
 	}
@@ -187,6 +196,9 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 			e.Live.Unregistered(id)
 			e.probe(id)
 		}
+		for _, l := range e.locations.due(e.Now()) {
+			e.feel(l)
+		}
 		for _, id := range e.locations.missing(e.Now().Add(-comeBack)) {
 			e.probe(id)
 		}
@@ -242,7 +254,7 @@ func (e *Edge) loadLocations() error {
 		if _, blocked, ok := e.Desk.Credentials(id); !ok || blocked || now.After(l.Expires) {
 			continue
 		}
-		e.locations.put(l)
+		e.locations.put(l, now)
 		e.Live.Registered(id, hotdesk.Registration{Contact: l.Contact, Source: l.Flow.String(), UserAgent: l.UserAgent, Since: now, Expires: l.Expires})
 	}
 	return nil

@@ -55,7 +55,20 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 
 // notify builds one NOTIFY of a check-sync.
 func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq uint32) *sip.Request {
-	req := sip.NewRequest(sip.NOTIFY, uri(l.Contact))
+	req := e.outside(sip.NOTIFY, l, callID, tag, cseq)
+	req.AppendHeader(sip.NewHeader("Event", cs.Event))
+	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated"))
+	if cs.ContentType != "" {
+		ct := sip.ContentTypeHeader(cs.ContentType)
+		req.AppendHeader(&ct)
+	}
+	req.SetBody(cs.Body)
+	return req
+}
+
+// outside builds a request outside any dialog, to the Contact that a phone gave.
+func (e *Edge) outside(method sip.RequestMethod, l location, callID, tag string, cseq uint32) *sip.Request {
+	req := sip.NewRequest(method, uri(l.Contact))
 	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name}, Params: sip.NewParams()}
 	from.Params.Add("tag", tag)
 	call, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
@@ -63,16 +76,9 @@ func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq
 	req.AppendHeader(from)
 	req.AppendHeader(&sip.ToHeader{Address: uri(l.AOR), Params: sip.NewParams()})
 	req.AppendHeader(&call)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: sip.NOTIFY})
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(l.Flow)})
-	req.AppendHeader(sip.NewHeader("Event", cs.Event))
-	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated"))
 	req.AppendHeader(sip.NewHeader("User-Agent", e.net.Agent))
-	if cs.ContentType != "" {
-		ct := sip.ContentTypeHeader(cs.ContentType)
-		req.AppendHeader(&ct)
-	}
-	req.SetBody(cs.Body)
 	return req
 }
 

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 // be asked for (423 below it).
 const (
 	grantedExpiry = 300
+	natExpiry     = 180 // behind a NAT, which forgets
 	minExpiry     = 60
 )
 
@@ -98,6 +100,10 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	if known && old.CallID == req.CallID().Value() && req.CSeq().SeqNo < old.CSeq {
 		return // overtaken by a later one of the same phone
 	}
+	nat := behindNAT(req, contact)
+	if nat {
+		seconds = min(seconds, natExpiry)
+	}
 	seconds = max(minExpiry, seconds-rand.IntN(seconds/10+1))
 	now := e.Now()
 	agent := ""
@@ -107,9 +113,9 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	l := location{
 		Device: id, AOR: req.To().Address.String(), CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
 		Contact: contact.Address.String(), Flow: leg.FlowOf(req), UserAgent: agent,
-		Expires: now.Add(time.Duration(seconds) * time.Second),
+		Expires: now.Add(time.Duration(seconds) * time.Second), NAT: nat,
 	}
-	e.locations.put(l)
+	e.locations.put(l, now)
 	if (!known || old.Flow != l.Flow) && e.Live.Legs(id) > 0 {
 		e.dialogs.move(id, l.Flow)
 	}
@@ -122,6 +128,12 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	if known && old.CallID != l.CallID {
 		e.probe(id) // started anew, or another account: its calls may be gone
 	}
+}
+
+// behindNAT tells whether a phone on UDP is somewhere else than it thinks.
+func behindNAT(req *sip.Request, contact *sip.ContactHeader) bool {
+	told, err := netip.ParseAddr(strings.Trim(contact.Address.Host, "[]"))
+	return err == nil && req.Transport() == "UDP" && told.Unmap() != addrOf(req.Source())
 }
 
 // unregister removes the location only when it is the one meant: the same AOR

@@ -1,0 +1,84 @@
+package sip
+
+import (
+	"context"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
+
+	"hotdeskd/hotdesk"
+)
+
+// A phone behind a NAT is asked something every 25 seconds, less than any router
+// forgets in; when it has missed three of them it is silent.
+const (
+	pulseEvery  = 25 * time.Second
+	pulseWait   = 5 * time.Second
+	pulseMisses = 3
+)
+
+// pulse is what is known of whether a phone behind a NAT is still there.
+type pulse struct {
+	due    time.Time // the next question
+	misses int
+}
+
+// due returns the phones that must be asked now.
+func (t *locations) due(now time.Time) []location {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []location
+	for id, p := range t.pulses {
+		if now.Before(p.due) {
+			continue
+		}
+		p.due = now.Add(pulseEvery)
+		t.pulses[id] = p
+		all = append(all, t.byDevice[id])
+	}
+	return all
+}
+
+// felt notes whether a phone has answered; it tells whether it is silent now. One
+// that has registered anew since it was asked is not concerned.
+func (t *locations) felt(l location, answered bool) (silent, concerned bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, ok := t.pulses[l.Device]
+	if !ok || t.byDevice[l.Device].Flow != l.Flow {
+		return false, false
+	}
+	if p.misses++; answered {
+		p.misses = 0
+	}
+	t.pulses[l.Device] = p
+	return p.misses >= pulseMisses, true
+}
+
+// silent tells whether a device's phone has not answered for a while.
+func (t *locations) silent(id hotdesk.DeviceID) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.pulses[id].misses >= pulseMisses
+}
+
+// feel asks a phone something from the listening socket, which keeps its NAT open.
+// Whatever it answers, it is there.
+func (e *Edge) feel(l location) {
+	if !e.calls.enter() {
+		return
+	}
+	go func() {
+		defer e.calls.leave()
+		ctx, cancel := context.WithTimeout(e.ctx, pulseWait)
+		defer cancel()
+		_, err := e.net.Do(ctx, e.outside(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.Flow)
+		if e.ctx.Err() != nil {
+			return
+		}
+		if silent, ok := e.locations.felt(l, err == nil); ok {
+			e.Live.Silent(l.Device, silent)
+		}
+	}()
+}
