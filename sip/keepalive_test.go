@@ -44,7 +44,7 @@ func TestSilentPhone(t *testing.T) {
 		nat := registration{contact: "<sip:101@10.0.0.5:5060>"}
 		silent := func() bool { r, _ := o.live.Registration("HD0002"); return r.Silent }
 		bob.tryRegister(nat)
-		sleep(70 * time.Second)
+		sleep(50 * time.Second)
 		if silent() {
 			t.Error("silent too early")
 		}
