@@ -19,10 +19,8 @@ func notes(t *target) []string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.pbxs)) {
-		if p := t.pbxs[name]; p.Mode == "register" {
-			all = append(all, "pbx "+name+": mode register does not act yet; use mode trunk")
-		} else if p.Mode == "trunk" && p.Transport != "udp" {
-			all = append(all, "pbx "+name+": transport "+p.Transport+" does not act yet; udp is used")
+		if p := t.pbxs[name]; p.Features == "hotdeskd" {
+			all = append(all, "pbx "+name+": features: hotdeskd does not act yet")
 		}
 	}
 	for _, ext := range slices.Sorted(maps.Keys(t.users)) {

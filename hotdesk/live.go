@@ -48,6 +48,7 @@ type Live struct {
 	pending map[MAC]Pending
 	stale   map[DeviceID]bool      // phones that do not take their configuration
 	barred  map[DeviceID]time.Time // phones that came without their HTTP password, since when
+	pbxs    map[string]PBXStatus
 	events  events
 }
 
@@ -61,6 +62,7 @@ func NewLive(now func() time.Time) *Live {
 		pending: map[MAC]Pending{},
 		stale:   map[DeviceID]bool{},
 		barred:  map[DeviceID]time.Time{},
+		pbxs:    map[string]PBXStatus{},
 	}
 	l.events.init(now())
 	return l

@@ -1,6 +1,7 @@
 package hotdesk
 
 import (
+	"cmp"
 	"slices"
 
 	"hotdeskd/hotdesk/dial"
@@ -26,6 +27,8 @@ const (
 	ReasonOffDesk = "off_desk"   // the called user sits nowhere
 	ReasonNoRoute = "no_route"   // an emergency call with no PBX to take it
 	ReasonPBXDown = "pbx_failed" // the PBX does not take the call
+	// ReasonFallback: an internal call that we routed because the PBX is down.
+	ReasonFallback = "fallback_local"
 )
 
 // Route is the decision about one call, complete: nothing is looked up later.
@@ -67,7 +70,7 @@ func (s *Service) Route(id DeviceID, dialed string) Route {
 	if p.User != nil {
 		caller = Caller{Number: string(p.User.Extension), Name: p.User.Name, User: p.User.Extension}
 	}
-	r := s.snap.route(p, number)
+	r := s.snap.route(p, number, s.pbxDown)
 	if r.Caller == (Caller{}) {
 		r.Caller = caller
 	}
@@ -105,7 +108,7 @@ func (s *snapshot) emergency(p Phone, number string, sos bool) (Route, bool) {
 }
 
 // route is every rule after the first. The caller holds the lock.
-func (s *snapshot) route(p Phone, number string) Route {
+func (s *snapshot) route(p Phone, number string, down func(pbx string) bool) Route {
 	if p.Device.Blocked {
 		return Route{Kind: RouteRefuse, Reason: ReasonBlocked}
 	}
@@ -126,6 +129,13 @@ func (s *snapshot) route(p Phone, number string) Route {
 	if called != nil && (pbx == nil || pbx.Mode == "none" || pbx.Internal == "local") {
 		return s.ring(called)
 	}
+	if called != nil && down(pbx.Name) { // its own calls go on without the PBX
+		r := s.ring(called)
+		if r.Kind == RouteInternal {
+			r.Reason = ReasonFallback
+		}
+		return r
+	}
 	switch {
 	case !dial.Dialable(number):
 		return Route{Kind: RouteRefuse, Reason: ReasonUnknown}
@@ -140,6 +150,8 @@ func (s *snapshot) route(p Phone, number string) Route {
 	}
 	return r
 }
+
+func (s *Service) pbxDown(name string) bool { return s.live.PBX(name).State == PBXDown }
 
 // ring calls a user on all devices.
 func (s *snapshot) ring(u *User) Route {
@@ -157,7 +169,7 @@ func (s *snapshot) idleNumber(p Phone, number string) Route {
 	}
 	for _, route := range p.Site.Emergency.Routes {
 		if pbx := s.pbxs[route.PBX]; pbx != nil && pbx.Mode != "none" {
-			return Route{Kind: RouteExternal, Number: number, PBX: []PBX{*pbx}}
+			return Route{Kind: RouteExternal, Number: number, PBX: []PBX{*pbx}, Caller: Caller{Number: cmp.Or(p.Site.Emergency.CallerID, "anonymous")}}
 		}
 	}
 	return Route{Kind: RouteRefuse, Reason: ReasonNoPBX}
@@ -170,6 +182,11 @@ func (s *Service) RouteInbound(number string) Route {
 	defer s.snap.mu.RUnlock()
 	if u := s.snap.users[Extension(n)]; u != nil {
 		return s.snap.ring(u)
+	}
+	for _, u := range s.snap.users { // whom the PBX knows by another number
+		if u.PBX != nil && u.PBX.Extension == n {
+			return s.snap.ring(u)
+		}
 	}
 	return Route{Kind: RouteRefuse, Reason: ReasonUnknown}
 }

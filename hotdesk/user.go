@@ -85,7 +85,11 @@ func (s *Service) Missing(site Site) []string {
 	}
 	routes := 0
 	for _, r := range site.Emergency.Routes {
-		if pbx := s.snap.pbxs[r.PBX]; pbx != nil && pbx.Mode != "none" {
+		switch pbx := s.snap.pbxs[r.PBX]; {
+		case pbx == nil || pbx.Mode == "none":
+		case pbx.Mode == "register" && pbx.Account.AuthUser == "":
+			missing = append(missing, "pbx "+r.PBX+": account") // emergency calls have no user's
+		default:
 			routes++
 		}
 	}

@@ -134,6 +134,14 @@ func (e *Edge) onInDialog(req *sip.Request, tx sip.ServerTransaction) {
 		p.request(req, tx)
 		return
 	}
+	// What a PBX tells about mailboxes has no subscription; it is taken and dropped,
+	// so that it does not take the contact for dead.
+	if _, inside := leg.Param(req.To().Params, "tag"); !inside && req.Method == sip.NOTIFY {
+		if _, _, ok := e.upstream(req); ok {
+			e.respond(req, tx, 200, "OK", nil)
+			return
+		}
+	}
 	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
 )
 
 // Desk is what the edge asks the rules. All but Prove and HoldEmergency read
@@ -29,8 +31,8 @@ type Desk interface {
 	Route(id hotdesk.DeviceID, dialed string) hotdesk.Route
 	RouteInbound(number string) hotdesk.Route
 	HoldEmergency(context.Context, hotdesk.DeviceID) error
-	PBXs() []hotdesk.PBX
-	PBXSecret(hotdesk.PBX) (hotdesk.Secret, error)
+	pbx.Desk
+	PBXAccountOf(pbx string, user hotdesk.Extension) (hotdesk.PBXAccount, bool)
 }
 
 // Attendant answers the calls that end at hotdeskd itself: codes and refusals.
@@ -87,8 +89,10 @@ type Options struct {
 	// it cannot be taken from the socket.
 	Advertise    string
 	LocationFile string // where UDP locations outlive a restart; empty: nowhere
-	Now          func() time.Time
-	Log          *slog.Logger
+	// Dial opens connections to PBXes; nil: as the system does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // Edge is the SIP edge. Its methods may be called from any goroutine while Serve
@@ -108,6 +112,7 @@ type Edge struct {
 	host  netip.Addr         // where phones reach us; invalid when it is a name
 	calls *gate
 	guard *guard.Guard
+	pbx   *pbx.Registrar
 	open  atomic.Int64 // requests whose transactions live
 	ready chan struct{}
 	ctx   context.Context // of Serve: background work of calls ends with it
@@ -121,9 +126,13 @@ func New(o Options) (*Edge, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
 	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{})}
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.full, Gone: e.flowGone, Log: o.Log})
+	e.pbx = pbx.New(pbx.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
 	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil

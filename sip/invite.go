@@ -26,8 +26,8 @@ func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction) {
 	dialed := req.Recipient.String()
 	c, ok := e.emergencyCaller(req, dialed)
 	if !ok {
-		if p, known := pbx.Sender(e.Desk.PBXs(), req.Source()); known {
-			e.fromPBX(req, tx, p)
+		if p, user, known := e.upstream(req); known {
+			e.fromPBX(req, tx, p, user)
 			return
 		}
 		if c, ok = e.authenticate(req, tx); !ok {
@@ -80,14 +80,15 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 		e.visit(in, rec, Visit{Dialed: r.Number})
 	case hotdesk.RouteInternal:
 		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Number)
+		rec.call.Reason = r.Reason
 		if len(r.PBX) > 0 {
-			e.connect(in, rec, e.trunks(r))
+			e.connect(in, rec, e.trunks(in.device, r))
 			return
 		}
 		e.connect(in, rec, [][]leg.Target{e.desks(r)})
 	case hotdesk.RouteExternal:
 		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Number)
-		e.connect(in, rec, e.trunks(r))
+		e.connect(in, rec, e.trunks(in.device, r))
 	default:
 		e.refuse(in, r)
 	}
@@ -126,7 +127,7 @@ func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
 	rec := e.begin(hotdesk.CallEmergency, in.device, r.Caller.User, r.Number)
 	e.Live.Publish("emergency.called", in.device, r.Caller.User, map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID})
 	e.alarm(in.device, r)
-	e.connect(in, rec, e.trunks(r))
+	e.connect(in, rec, e.trunks(in.device, r))
 	e.hold(in.device)
 }
 
@@ -180,40 +181,6 @@ func (e *Edge) desks(r hotdesk.Route) []leg.Target {
 		})
 	}
 	return all
-}
-
-// trunks makes the targets of a call through PBXes, one group each, to be tried
-// in order.
-func (e *Edge) trunks(r hotdesk.Route) [][]leg.Target {
-	var all [][]leg.Target
-	for _, p := range r.PBX {
-		if p.Mode != "trunk" {
-			continue
-		}
-		secret, err := e.Desk.PBXSecret(p)
-		if err != nil {
-			e.Log.Error("secret of the PBX cannot be opened", "pbx", p.Name, "err", err)
-		}
-		caller := leg.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
-		t := pbx.Target(p, r.Number, caller, secret)
-		t.Contact = e.contact(t.Flow)
-		all = append(all, []leg.Target{t})
-	}
-	return all
-}
-
-// fromPBX takes a call from a trunk to one of our users.
-func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX) {
-	r := e.Desk.RouteInbound(req.Recipient.String())
-	in := e.trying(req, tx, "")
-	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
-	if r.Kind == hotdesk.RouteInternal {
-		rec := e.begin(hotdesk.CallExternal, "", "", r.Number)
-		e.connect(in, rec, [][]leg.Target{e.desks(r)})
-		return
-	}
-	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
-	e.refuse(in, r)
 }
 
 // addrOf is the address part of "host:port".

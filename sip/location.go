@@ -17,7 +17,6 @@ import (
 	"hotdeskd/hotdesk"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
 )
 
 // location is where one device's phone is: what it registered and on which flow.
@@ -191,7 +190,7 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 		case <-ctx.Done():
 			return e.saveLocations()
 		}
-		e.guard.Peers(pbx.Addresses(e.Desk.PBXs()))
+		e.guard.Peers(e.pbx.Addresses())
 		for _, id := range e.locations.expired(e.Now()) {
 			e.Live.Unregistered(id)
 			e.probe(id)

@@ -33,6 +33,7 @@ type office struct {
 	edge  *Edge
 	dir   string
 	certs *certs.Certificates
+	pings bool // the trunk lets the test see that it is asked whether it is there
 
 	mu        sync.Mutex
 	calls     []hotdesk.Call

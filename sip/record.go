@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/google/uuid"
@@ -72,7 +73,7 @@ func (r *record) end(result, reason string) {
 	}
 	r.ended = true
 	now := r.e.Now().UTC()
-	r.call.Ended, r.call.Result, r.call.Reason = &now, result, reason
+	r.call.Ended, r.call.Result, r.call.Reason = &now, result, cmp.Or(reason, r.call.Reason)
 	call, legs := r.call, r.legs
 	r.legs = nil
 	r.mu.Unlock()

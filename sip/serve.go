@@ -90,7 +90,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		return fmt.Errorf("start the SIP server: %w", err)
 	}
 	e.handlers(server)
-	e.guard.Peers(pbx.Addresses(e.Desk.PBXs()))
+	e.guard.Peers(e.pbx.Addresses())
 
 	serve := func(transport string, addr net.Addr, listen func() error) {
 		group.Go(func() error {
@@ -109,9 +109,18 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		close(e.ready)
 	}
 	tcp, tls := e.guard.Listener("TCP", l.TCP, nil), e.guard.Listener("TLS", l.TLS, l.Security)
+	e.net.Connect = e.connector(tcp, tls)
 	serve("TCP", tcp.Addr(), func() error { return server.ServeTCP(tcp) })
 	serve("TLS", tls.Addr(), func() error { return server.ServeTLS(tls) })
 	group.Go(func() error { return e.keepLocations(ctx) })
+	group.Go(func() error {
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			return nil
+		}
+		return e.pbx.Serve(ctx, pbx.Line{Net: e.net, Contact: e.contact})
+	})
 	group.Go(func() error {
 		<-ctx.Done()
 		e.dialogs.endAll()

@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	// floor 2: adapters, which do not know one another
 	"provisioning":    {"hotdesk", "phonetemplates", "github.com/gin-gonic/gin"},
 	"sip":             {"hotdesk", "sip/guard", "sip/ingress", "sip/leg", "sip/pbx", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
-	"sip/pbx":         {"hotdesk", "sip/leg", "sip/ingress", "github.com/emiago/sipgo"},
+	"sip/pbx":         {"hotdesk", "sip/leg", "sip/ingress", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"ivr":             {"hotdesk", "sounds", "github.com/pion/rtp", "github.com/pion/sdp/v3", "golang.org/x/sys"},
 	"resync":          {"hotdesk"},
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},

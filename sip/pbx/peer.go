@@ -1,0 +1,144 @@
+package pbx
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+	"github.com/google/uuid"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+)
+
+// A PBX is asked whether it is there; it is down when it was silent twice, and up
+// at the first word.
+const (
+	pingEvery  = 30 * time.Second
+	pingAgain  = 5 * time.Second // after the first silence, and while it is down
+	pingWait   = 4 * time.Second
+	pingMisses = 2
+)
+
+// At most so many failed authentications in so long a time may come from us, over
+// all users: a PBX bans an address after a few.
+const (
+	authFailures = 3
+	authWindow   = 10 * time.Minute
+)
+
+// peer is what is known of one PBX. The registrar's lock guards it.
+type peer struct {
+	pbx     hotdesk.PBX
+	next    time.Time // of the next question
+	asking  bool
+	heard   bool // it has answered something
+	pinged  bool // it answers OPTIONS; some do not, and are there all the same
+	misses  int
+	problem string
+	failed  []time.Time // failed authentications of late
+}
+
+func (p *peer) status() hotdesk.PBXStatus {
+	s := hotdesk.PBXStatus{State: hotdesk.PBXUnknown, Problem: p.problem}
+	switch {
+	case p.misses >= pingMisses:
+		s.State = hotdesk.PBXDown
+	case p.heard:
+		s.State, s.Problem = hotdesk.PBXUp, ""
+	}
+	return s
+}
+
+// mayFail tells whether one more authentication may fail.
+func (p *peer) mayFail(now time.Time) bool {
+	kept := p.failed[:0]
+	for _, t := range p.failed {
+		if now.Sub(t) < authWindow {
+			kept = append(kept, t)
+		}
+	}
+	p.failed = kept
+	return len(kept) < authFailures
+}
+
+// ping asks the PBX when it is time. The caller holds the lock.
+func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
+	if p.asking || now.Before(p.next) {
+		return
+	}
+	p.asking = true
+	pbx := p.pbx
+	r.running.Go(func() {
+		err := r.options(ctx, pbx)
+		if ctx.Err() != nil {
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p.asking = false
+		switch {
+		case err == nil:
+			p.pinged = true
+			p.alive(r.Now())
+		case p.heard && !p.pinged:
+			p.next = r.Now().Add(pingEvery)
+		default:
+			p.silent(r.Now(), err)
+		}
+	})
+}
+
+// alive and silent note whether the PBX answers. The caller holds the lock.
+func (p *peer) alive(now time.Time) {
+	p.heard, p.misses, p.problem, p.next = true, 0, "", now.Add(pingEvery)
+}
+
+func (p *peer) silent(now time.Time, err error) {
+	p.misses++
+	p.problem, p.next = err.Error(), now.Add(pingAgain)
+}
+
+// options asks a PBX whether it is there; whatever it answers, it is.
+func (r *Registrar) options(ctx context.Context, p hotdesk.PBX) error {
+	_, _, err := r.ask(ctx, p)
+	return err
+}
+
+func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, leg.Flow, error) {
+	f, ok := r.Flow(p)
+	if !ok {
+		return nil, f, fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))
+	}
+	to := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
+	req := r.request(sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
+	req.AppendHeader(&sip.ContactHeader{Address: r.line.Contact(f)})
+	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	ctx, cancel := context.WithTimeout(ctx, pingWait)
+	defer cancel()
+	res, err := r.line.Net.Do(ctx, req, f)
+	return res, f, err
+}
+
+// why says why an address is not known.
+func (r *Registrar) why(p hotdesk.PBX) error {
+	_, err := r.where.find(p, r.Now())
+	return err
+}
+
+// request builds a request outside any dialog.
+func (r *Registrar) request(method sip.RequestMethod, target, from, to sip.Uri, callID, tag string, cseq uint32) *sip.Request {
+	req := sip.NewRequest(method, target)
+	f := &sip.FromHeader{Address: from, Params: sip.NewParams()}
+	f.Params.Add("tag", tag)
+	id, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
+	req.AppendHeader(&hops)
+	req.AppendHeader(f)
+	req.AppendHeader(&sip.ToHeader{Address: to, Params: sip.NewParams()})
+	req.AppendHeader(&id)
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
+	req.AppendHeader(sip.NewHeader("User-Agent", r.line.Net.Agent))
+	return req
+}

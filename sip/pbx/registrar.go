@@ -1,0 +1,261 @@
+package pbx
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/leg"
+)
+
+// Desk is what the registrar asks the rules; all of it is in memory.
+type Desk interface {
+	PBXs() []hotdesk.PBX
+	PBXAccounts() []hotdesk.PBXAccount
+	PBXAccountSecret(hotdesk.PBXAccount) (hotdesk.Secret, error)
+}
+
+// Options of New; all are required.
+type Options struct {
+	Desk Desk
+	Live *hotdesk.Live
+	Key  []byte // of the contacts' names; the same over restarts
+	Now  func() time.Time
+	Log  *slog.Logger
+}
+
+// Line is how requests are sent: the edge's own.
+type Line struct {
+	Net     *leg.Net
+	Contact func(leg.Flow) sip.Uri // our address for whoever is on a flow
+}
+
+// Registrar keeps the PBXes informed of who sits where. Its methods may be called
+// from any goroutine.
+type Registrar struct {
+	Options
+	where addresses
+
+	mu       sync.Mutex
+	line     Line
+	accounts map[accountID]*account
+	peers    map[string]*peer // by PBX
+	tokens   map[string]accountID
+	running  sync.WaitGroup
+}
+
+// New makes a registrar; Serve runs it.
+func New(o Options) *Registrar {
+	return &Registrar{
+		Options: o, where: addresses{resolver: net.DefaultResolver, known: map[string]answer{}},
+		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{},
+	}
+}
+
+// tick is how often the registrar looks what there is to do. Registrations are
+// paced: perTick of them begin at once, 20 a second.
+const (
+	tick    = 500 * time.Millisecond
+	perTick = 10
+)
+
+// Serve keeps the registrations until ctx ends. They are left to run out then: a
+// restart must not make the PBX send everybody's calls to voicemail, and the
+// contacts stay the same.
+func (r *Registrar) Serve(ctx context.Context, l Line) error {
+	r.mu.Lock()
+	r.line = l
+	r.mu.Unlock()
+	defer r.running.Wait()
+	clock := time.NewTicker(tick)
+	defer clock.Stop()
+	for {
+		r.look(ctx)
+		select {
+		case <-clock.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look compares what is wanted with what is, and begins what is due.
+func (r *Registrar) look(ctx context.Context) {
+	now := r.Now()
+	pbxs := map[string]hotdesk.PBX{}
+	for _, p := range r.Desk.PBXs() {
+		if p.Mode != "none" {
+			pbxs[p.Name] = p
+		}
+	}
+	wanted := map[accountID]hotdesk.PBXAccount{}
+	for _, a := range r.Desk.PBXAccounts() {
+		wanted[accountID{a.PBX, a.User}] = a
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.peers {
+		if _, ok := pbxs[name]; !ok {
+			delete(r.peers, name)
+		}
+	}
+	for name, p := range pbxs {
+		pe := r.peers[name]
+		if pe == nil {
+			pe = &peer{}
+			r.peers[name] = pe
+		}
+		pe.pbx = p
+		r.ping(ctx, pe, now)
+	}
+	for id, a := range wanted {
+		acc := r.accounts[id]
+		if acc == nil {
+			acc = newAccount(id, r.token(id))
+			r.accounts[id], r.tokens[acc.token] = acc, id
+		}
+		acc.want(a, now)
+	}
+	begun := 0
+	for id, acc := range r.accounts {
+		if _, ok := wanted[id]; !ok {
+			acc.unwant(now)
+		}
+		pe := r.peers[id.pbx]
+		if acc.busy {
+			continue
+		}
+		if acc.done() || pe == nil {
+			delete(r.accounts, id)
+			delete(r.tokens, acc.token)
+			continue
+		}
+		expires, due := acc.due(now, r.Live)
+		if !due || begun >= perTick || expires > 0 && acc.unproven() && !pe.mayFail(now) {
+			continue
+		}
+		begun++
+		r.begin(ctx, pe, acc, expires)
+	}
+	r.report(pbxs)
+}
+
+// token names a contact: the same one after a restart, and nobody can guess it.
+func (r *Registrar) token(id accountID) string {
+	mac := hmac.New(sha256.New, r.Key)
+	mac.Write([]byte(id.pbx + "\x00" + string(id.user)))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// report tells everybody what is known of the PBXes.
+func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
+	for name := range pbxs {
+		s := r.peers[name].status()
+		for id, acc := range r.accounts {
+			if id.pbx != name {
+				continue
+			}
+			if id.user == "" {
+				if s.Account = acc.problem; acc.registered && acc.problem == "" {
+					s.Account = "registered"
+				}
+				continue
+			}
+			if acc.registered {
+				s.Registered++
+			}
+			if acc.problem != "" {
+				s.Failed = append(s.Failed, "user "+string(id.user)+": "+acc.problem)
+			}
+		}
+		slices.Sort(s.Failed)
+		r.Live.SetPBX(name, s)
+	}
+}
+
+// Flow is the way to a PBX; ok is false while its address is not known.
+func (r *Registrar) Flow(p hotdesk.PBX) (leg.Flow, bool) { return r.where.flow(p, r.Now()) }
+
+// Contact is where a PBX reaches an account: a name that tells nothing, at our
+// address.
+func (r *Registrar) Contact(a hotdesk.PBXAccount, own sip.Uri) sip.Uri {
+	own.User = r.token(accountID{a.PBX, a.User})
+	return own
+}
+
+// Addresses lists where the PBXes are, as far as that is known.
+func (r *Registrar) Addresses() []netip.Addr {
+	var all []netip.Addr
+	now := r.Now()
+	for _, p := range r.Desk.PBXs() {
+		if at, err := r.where.find(p, now); err == nil && at.IsValid() && p.Mode != "none" {
+			all = append(all, at.Addr())
+		}
+	}
+	return all
+}
+
+// Known tells whether we may open a connection on a flow: it is a PBX's. name is
+// what its certificate must be for.
+func (r *Registrar) Known(f leg.Flow) (name string, ok bool) {
+	for _, p := range r.Desk.PBXs() {
+		if at, known := r.Flow(p); known && at == f && p.Mode != "none" {
+			return host(destination(p)), true
+		}
+	}
+	return "", false
+}
+
+// Sender is the PBX that a request comes from. Datagrams come from its address and
+// port; on a stream the port is whatever it opened, so there the address must do.
+func (r *Registrar) Sender(f leg.Flow) (hotdesk.PBX, bool) {
+	from, err := netip.ParseAddrPort(f.Remote)
+	if err != nil {
+		return hotdesk.PBX{}, false
+	}
+	now := r.Now()
+	for _, p := range r.Desk.PBXs() {
+		at, err := r.where.find(p, now)
+		if err != nil || p.Mode == "none" || !strings.EqualFold(p.Transport, f.Transport) || at.Addr() != from.Addr().Unmap() {
+			continue
+		}
+		if at.Port() == from.Port() || f.Transport != "UDP" {
+			return p, true
+		}
+	}
+	return hotdesk.PBX{}, false
+}
+
+// Called finds the user whose contact a PBX calls, by its name.
+func (r *Registrar) Called(token string) (p hotdesk.PBX, user hotdesk.Extension, ok bool) {
+	r.mu.Lock()
+	id, known := r.tokens[token]
+	pe := r.peers[id.pbx]
+	r.mu.Unlock()
+	if !known || pe == nil {
+		return p, "", false
+	}
+	return pe.pbx, id.user, true
+}
+
+// Registered tells whether the account is registered at its PBX now.
+func (r *Registrar) Registered(pbx string, user hotdesk.Extension) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.accounts[accountID{pbx, user}]
+	return a != nil && a.registered
+}
+
+var errNoAddress = errors.New("its address is not known")

@@ -1,0 +1,124 @@
+package pbx
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"hotdeskd/hotdesk"
+)
+
+// Test tries a PBX as an administrator would, and tells in words what happened and
+// what to do. It refreshes the registration of the PBX's own account and changes
+// nothing else.
+func (r *Registrar) Test(ctx context.Context, p hotdesk.PBX) hotdesk.PBXTest {
+	t := &test{}
+	t.OK = true
+	switch {
+	case p.Mode == "none":
+		t.step("mode", true, "none: calls between users are ours, nothing is sent anywhere")
+		t.Verdict = "there is nothing to test; outside calls need mode register or trunk"
+		return t.PBXTest
+	case !r.find(ctx, p, t), !r.greet(ctx, p, t), p.Mode == "register" && !r.enrol(ctx, p, t):
+		return t.PBXTest
+	}
+	t.Verdict = "the PBX works with hotdeskd"
+	if p.Mode == "trunk" {
+		t.Verdict = "the PBX answers; whether it takes calls from us is decided there: it must trust the address of this server"
+	}
+	return t.PBXTest
+}
+
+type test struct{ hotdesk.PBXTest }
+
+// step notes one thing that was tried; it returns whether it went well.
+func (t *test) step(name string, ok bool, format string, args ...any) bool {
+	t.Steps = append(t.Steps, hotdesk.PBXTestStep{Name: name, OK: ok, Text: fmt.Sprintf(format, args...)})
+	t.OK = t.OK && ok
+	return ok
+}
+
+// find resolves the PBX's address.
+func (r *Registrar) find(ctx context.Context, p hotdesk.PBX, t *test) bool {
+	to := destination(p)
+	at, err := r.where.find(p, r.Now())
+	if !at.IsValid() {
+		at, err = resolve(ctx, r.where.resolver, to)
+	}
+	if err != nil {
+		t.Verdict = "the name cannot be looked up: check pbx.proxy and this server's DNS, or write the address itself"
+		return t.step("address", false, "%s: %v", to, err)
+	}
+	if at.String() == to {
+		return t.step("address", true, "%s", to)
+	}
+	return t.step("address", true, "%s is %s", to, at)
+}
+
+// greet connects and asks OPTIONS.
+func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
+	f, ok := r.Flow(p)
+	if !ok {
+		t.Verdict = "the address was found only now; try again in a second"
+		return t.step("transport", false, "not ready")
+	}
+	if f.Transport != "UDP" && !r.line.Net.Alive(f) {
+		if err := r.line.Net.Connect(f); err != nil {
+			t.Verdict = "no connection: check address and port, a firewall between, and whether the PBX listens on " + strings.ToLower(f.Transport)
+			if f.Transport == "TLS" {
+				t.Verdict += "; its certificate must be good for its name"
+			}
+			return t.step("transport", false, "%s to %s: %v", f.Transport, f.Remote, err)
+		}
+	}
+	t.step("transport", true, "%s to %s", f.Transport, f.Remote)
+	res, _, err := r.ask(ctx, p)
+	if err == nil {
+		return t.step("OPTIONS", true, "answered %d %s", res.StatusCode, res.Reason)
+	}
+	if p.Mode == "register" { // some answer registered phones only
+		t.step("OPTIONS", true, "no answer within %s; some PBXes do not answer it", pingWait)
+		return true
+	}
+	t.Verdict = "nobody answers: check address, port and transport, a firewall between, and whether the PBX knows the address of this server"
+	return t.step("OPTIONS", false, "no answer within %s", pingWait)
+}
+
+// enrol registers the PBX's own account.
+func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
+	own := hotdesk.PBXAccount{PBX: p.Name, Extension: p.Account.AuthUser, AuthUser: p.Account.AuthUser, Sealed: p.Account.Sealed}
+	if own.AuthUser == "" {
+		t.Verdict = "give the PBX an account of its own (account: {auth_user, secret}): emergency calls and idle phones use it"
+		return t.step("REGISTER", false, "pbx.account is empty")
+	}
+	id := accountID{p.Name, ""}
+	out := r.register(ctx, p, own, newAccount(id, r.token(id)), askedExpiry)
+	name := own.AuthUser
+	switch {
+	case out.err != nil:
+		t.Verdict = "nobody answers: check address, port and transport, and a firewall between"
+		return t.step("REGISTER", false, "%s: no answer: %v", name, out.err)
+	case out.status == 401 || out.status == 403 || out.status == 407:
+		r.mu.Lock()
+		if pe := r.peers[p.Name]; pe != nil {
+			pe.failed = append(pe.failed, r.Now())
+		}
+		r.mu.Unlock()
+		t.Verdict = "the PBX does not take the password: check account.auth_user and account.secret; some PBXes ban an address after a few tries, so wait before the next one"
+		return t.step("REGISTER", false, "%s: challenged, answered, refused with %d %s", name, out.status, out.reason)
+	case out.status == 404:
+		t.Verdict = "the PBX does not know this account, or the domain: check account.auth_user and domain"
+		return t.step("REGISTER", false, "%s: 404 %s", name, out.reason)
+	case out.status != 200:
+		t.Verdict = "the PBX answers, but not as a registrar for this domain: check domain and proxy"
+		return t.step("REGISTER", false, "%s: %d %s", name, out.status, out.reason)
+	case out.ours == 0:
+		t.Verdict = "the PBX took the password and keeps another contact: raise its max contacts, or take the account out of the other phone"
+		return t.step("REGISTER", false, "%s: 200, but our contact is not listed", name)
+	case out.foreign:
+		t.step("REGISTER", true, "%s: registered for %d s; another phone is registered as the same account", name, out.ours)
+	default:
+		t.step("REGISTER", true, "%s: registered for %d s", name, out.ours)
+	}
+	return true
+}

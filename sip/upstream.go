@@ -1,0 +1,144 @@
+package sip
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+	"hotdeskd/sip/guard"
+	"hotdeskd/sip/leg"
+	"hotdeskd/sip/pbx"
+)
+
+// contactKey is what the contacts at PBXes are named with.
+func contactKey(key []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("pbx contact"))
+	return mac.Sum(nil)
+}
+
+// connectWait is how long a connection to a PBX may take.
+const connectWait = 4 * time.Second
+
+// connector opens connections to PBXes, and to nobody else: a phone's connection is
+// the phone's to open. What it opens comes in by the listeners, like the others.
+func (e *Edge) connector(tcp, secure *guard.Listener) func(leg.Flow) error {
+	turn := make(chan struct{}, 1)
+	return func(f leg.Flow) error {
+		name, ok := e.pbx.Known(f)
+		if !ok {
+			return fmt.Errorf("%w: %s", leg.ErrFlowGone, f)
+		}
+		ctx, cancel := context.WithTimeout(e.ctx, connectWait)
+		defer cancel()
+		select { // one at a time: the second finds the connection of the first
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if e.net.Alive(f) {
+			return nil
+		}
+		conn, err := e.Dial(ctx, "tcp", f.Remote)
+		if err != nil {
+			return fmt.Errorf("connect to the PBX: %w", err)
+		}
+		if f.Transport == "TCP" {
+			return tcp.Bring(ctx, conn)
+		}
+		client := tls.Client(conn, &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12})
+		if err := client.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return fmt.Errorf("connect to the PBX: %w", err)
+		}
+		return secure.Bring(ctx, net.Conn(client))
+	}
+}
+
+// TestPBX tries a PBX and tells in words what happened.
+func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error) {
+	for _, p := range e.Desk.PBXs() {
+		if p.Name == name {
+			return e.pbx.Test(ctx, p), nil
+		}
+	}
+	return hotdesk.PBXTest{}, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
+}
+
+// trunks makes the targets of a call through PBXes, one group each, to be tried in
+// order. A call of no user, and every emergency call, is the PBX's own account's.
+func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]leg.Target {
+	var all [][]leg.Target
+	for _, p := range r.PBX {
+		f, ok := e.pbx.Flow(p)
+		if !ok {
+			e.Log.Error("call cannot go to the PBX: its address is not known", "pbx", p.Name)
+			continue
+		}
+		user := r.Caller.User
+		if r.Kind == hotdesk.RouteEmergency || p.Mode == "trunk" {
+			user = ""
+		}
+		account, ok := e.Desk.PBXAccountOf(p.Name, user)
+		if !ok && p.Mode == "register" {
+			e.Log.Error("call cannot go to the PBX: there is no account for it", "pbx", p.Name, "user", string(user))
+			continue
+		}
+		secret, err := e.Desk.PBXAccountSecret(account)
+		if err != nil {
+			e.Log.Error("secret of an account at the PBX cannot be opened", "pbx", p.Name, "user", string(user), "err", err)
+		}
+		caller := leg.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
+		if p.Mode == "register" && caller.URI.User == string(device) {
+			caller.URI.User = "" // a device is nobody at the PBX
+		}
+		t := pbx.Target(p, pbx.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
+		t.Flow, t.Contact = f, e.contact(f)
+		if p.Mode == "register" {
+			t.Contact = e.pbx.Contact(account, t.Contact)
+		}
+		all = append(all, []leg.Target{t})
+	}
+	return all
+}
+
+// upstream tells whether a request comes from a PBX, and for which user: by the
+// name of the contact that we registered for it, or else by where it comes from.
+func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension, ok bool) {
+	if p, user, ok = e.pbx.Called(req.Recipient.User); ok {
+		return p, user, true
+	}
+	f := leg.FlowOf(req)
+	if _, phone := e.locations.on(f); phone {
+		return p, "", false
+	}
+	p, ok = e.pbx.Sender(f)
+	return p, "", ok
+}
+
+// fromPBX takes a call from a PBX to one of our users; without one it is for whom
+// the number names.
+func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX, user hotdesk.Extension) {
+	number := req.Recipient.String()
+	if user != "" {
+		number = string(user)
+	}
+	r := e.Desk.RouteInbound(number)
+	in := e.trying(req, tx, "")
+	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
+	if r.Kind == hotdesk.RouteInternal {
+		rec := e.begin(hotdesk.CallExternal, "", "", r.Number)
+		e.connect(in, rec, [][]leg.Target{e.desks(r)})
+		return
+	}
+	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
+	e.refuse(in, r)
+}
