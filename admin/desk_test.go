@@ -92,6 +92,13 @@ func (d *desk) Calls(hotdesk.Extension, hotdesk.DeviceID, int) ([]hotdesk.Call, 
 func (d *desk) Audit(int) ([]hotdesk.AuditRow, error) { return d.rows, nil }
 func (d *desk) Verify() (int, error)                  { return 7, d.chain }
 
+func (d *desk) TestPBX(_ context.Context, name string) (hotdesk.PBXTest, error) {
+	if name != "main" {
+		return hotdesk.PBXTest{}, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
+	}
+	return hotdesk.PBXTest{Steps: []hotdesk.PBXTestStep{{Name: "address", Text: "x"}}, Verdict: "nobody answers"}, nil
+}
+
 func (d *desk) CheckSync(_ context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

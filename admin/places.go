@@ -24,6 +24,14 @@ type Site struct {
 	Missing      []string `json:"missing"`
 }
 
+// PBX is a PBX with what is known of it now.
+type PBX struct {
+	hotdesk.PBXSpec
+	Status hotdesk.PBXStatus `json:"status"`
+}
+
+func (s *Server) pbx(p hotdesk.PBX) PBX { return PBX{p.Spec(), s.Live.PBX(p.Name)} }
+
 // Status is one look at the whole server.
 type Status struct {
 	Version   string            `json:"version"`
@@ -32,7 +40,9 @@ type Status struct {
 	Users     int               `json:"users"`
 	Sessions  int               `json:"sessions"`
 	Notes     []string          `json:"notes"`
-	Problems  []string          `json:"problems"`
+	// PBX is each PBX's state by name: up, down or unknown.
+	PBX      map[string]string `json:"pbx"`
+	Problems []string          `json:"problems"`
 }
 
 // NameInput names a site or PBX.
@@ -100,17 +110,17 @@ func (s *Server) places() {
 		}
 		return s.oneSite(ctx, in.Name)
 	})
-	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[hotdesk.PBXSpec]], error) {
-		var all []hotdesk.PBXSpec
+	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[PBX]], error) {
+		var all []PBX
 		for _, p := range s.Desk.PBXs() {
-			all = append(all, p.Spec())
+			all = append(all, s.pbx(p))
 		}
 		return listOf(all), nil
 	})
 	route(s, changeWide(), http.MethodPut, "/pbx/{name}", "Add or change a PBX", 200, func(ctx context.Context, in *struct {
 		NameInput
 		Body pbxBody
-	}) (*body[hotdesk.PBXSpec], error) {
+	}) (*body[PBX], error) {
 		spec := in.Body.PBXSpec
 		var err error
 		if spec.Name, err = in.named(in.Body.Name); err != nil {
@@ -121,8 +131,12 @@ func (s *Server) places() {
 		}
 		return s.onePBX(in.Name)
 	})
-	route(s, lookWide(), http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[hotdesk.PBXSpec], error) {
+	route(s, lookWide(), http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[PBX], error) {
 		return s.onePBX(in.Name)
+	})
+	route(s, changeWide(), http.MethodPost, "/pbx/{name}/test", "Try a PBX and tell in words what happened", 200, func(ctx context.Context, in *NameInput) (*body[hotdesk.PBXTest], error) {
+		t, err := s.Phones.TestPBX(ctx, in.Name)
+		return &body[hotdesk.PBXTest]{t}, err
 	})
 	route(s, look(), http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
 		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
@@ -150,10 +164,10 @@ func (s *Server) oneSite(ctx context.Context, name string) (*body[Site], error) 
 	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)
 }
 
-func (s *Server) onePBX(name string) (*body[hotdesk.PBXSpec], error) {
+func (s *Server) onePBX(name string) (*body[PBX], error) {
 	for _, p := range s.Desk.PBXs() {
 		if p.Name == name {
-			return &body[hotdesk.PBXSpec]{p.Spec()}, nil
+			return &body[PBX]{s.pbx(p)}, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
@@ -267,6 +281,22 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	}
 	if err := s.Ready(); err != nil {
 		st.Problems = append(st.Problems, err.Error())
+	}
+	st.PBX = map[string]string{}
+	for _, p := range s.Desk.PBXs() {
+		if p.Mode == "none" {
+			continue
+		}
+		now := s.Live.PBX(p.Name)
+		if st.PBX[p.Name] = now.State; now.State == hotdesk.PBXDown {
+			st.Problems = append(st.Problems, "pbx "+p.Name+" does not answer: "+now.Problem+"; try: hotdeskd pbx test "+p.Name)
+		}
+		if now.Account != "" && now.Account != "registered" {
+			st.Problems = append(st.Problems, "pbx "+p.Name+": account: "+now.Account)
+		}
+		for _, failed := range now.Failed {
+			st.Problems = append(st.Problems, "pbx "+p.Name+": "+failed)
+		}
 	}
 	for _, site := range s.Desk.Sites() {
 		for _, missing := range s.Desk.Missing(site) {

@@ -31,9 +31,10 @@ type Journal interface {
 	Verify() (rows int, err error)
 }
 
-// Phones reaches phones; sip does it.
+// Phones reaches phones, and PBXes; sip does it.
 type Phones interface {
 	CheckSync(context.Context, hotdesk.DeviceID, hotdesk.CheckSync) error
+	TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error)
 }
 
 // Ladder returns the ways to tell a device's phone to fetch, gentle ones first.

@@ -310,6 +310,13 @@ func TestChanges(t *testing.T) {
 		t.Errorf("site: %v", site)
 	}
 	d.want("PUT", "/sites/milano", `{"name":"napoli"}`, 422)
+	if got := d.want("POST", "/pbx/main/test", "", 200); got["ok"] != false || got["verdict"] != "nobody answers" {
+		t.Errorf("test: %v", got)
+	}
+	d.want("POST", "/pbx/other/test", "", 404)
+	if got := d.want("GET", "/pbx/main", "", 200)["status"].(map[string]any); got["state"] != "unknown" {
+		t.Errorf("status: %v", got)
+	}
 	if got := d.want("PUT", "/pbx/main", `{"proxy":"127.0.0.1:5090"}`, 200); got["proxy"] != "127.0.0.1:5090" || got["mode"] != "trunk" || got["name"] != "main" {
 		t.Errorf("pbx: %v", got)
 	}

@@ -189,6 +189,7 @@ func TestPruneDeletesNoDeviceUnderSomebody(t *testing.T) {
 	if _, err := d.Apply(context.Background(), file, hotdesk.ApplyOptions{Prune: true}); !errors.Is(err, hotdesk.ErrInUse) {
 		t.Errorf("prune: %v", err)
 	}
+	d.Service = first // which has seen its own login
 	if got := d.who("HD0004"); got != "100" {
 		t.Errorf("at HD0004 sits %q", got)
 	}

@@ -275,14 +275,6 @@ func (s *Service) sealAdminPassword(site *Site, stored string) error {
 	return s.seal(&site.Phones.AdminPassword, &given, nil, label)
 }
 
-// PBXSecret opens the secret of a PBX's own account.
-func (s *Service) PBXSecret(p PBX) (Secret, error) {
-	if p.Account.Sealed == "" {
-		return "", nil
-	}
-	return s.vault.Unseal("pbx/"+p.Name, p.Account.Sealed)
-}
-
 func (s *Service) mergeUser(ctx context.Context, u *User, spec UserSpec) error {
 	where := "user " + string(u.Extension)
 	set(&u.Name, spec.Name)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -205,10 +207,51 @@ func siteCommand(f *clientFlags) *cobra.Command {
 
 func pbxCommand(f *clientFlags) *cobra.Command {
 	return group("pbx", "Telephone systems",
-		listing(f, "list", "List PBXes", "/pbx", []string{"NAME", "MODE", "PROXY"}, func(p hotdesk.PBXSpec) []string {
-			return []string{p.Name, text(p.Mode), text(p.Proxy)}
+		listing(f, "list", "List PBXes", "/pbx", []string{"NAME", "MODE", "PROXY", "STATE", "REGISTERED", "ACCOUNT", "PROBLEMS"}, func(p admin.PBX) []string {
+			problems := p.Status.Failed
+			if p.Status.Problem != "" {
+				problems = append([]string{p.Status.Problem}, problems...)
+			}
+			return []string{
+				p.Name, text(p.Mode), text(p.Proxy), p.Status.State, strconv.Itoa(p.Status.Registered), p.Status.Account, strings.Join(problems, "; "),
+			}
 		}),
+		testPBX(f),
 	)
+}
+
+// testPBX tells the steps of a test; a PBX that does not work is exit status 1.
+func testPBX(f *clientFlags) *cobra.Command {
+	return &cobra.Command{Use: "test NAME", Short: "Try a PBX and say what to do", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := f.client()
+		if err != nil {
+			return err
+		}
+		var t hotdesk.PBXTest
+		if err := c.Post(cmd.Context(), "/pbx/"+url.PathEscape(args[0])+"/test", nil, &t); err != nil {
+			return err
+		}
+		if f.json {
+			err = printJSON(cmd.OutOrStdout(), t)
+		} else {
+			for _, step := range t.Steps {
+				mark := "ok    "
+				if !step.OK {
+					mark = "FAILED"
+				}
+				if _, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %-10s %s\n", mark, step.Name, step.Text); err != nil {
+					return err
+				}
+			}
+			if t.OK {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), t.Verdict)
+			}
+		}
+		if err == nil && !t.OK {
+			err = fmt.Errorf("pbx %s: %s", args[0], t.Verdict)
+		}
+		return err
+	}}
 }
 
 func text(s *string) string {
