@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -103,8 +104,9 @@ cons_listen 127.0.0.1:%d
 rtp_ports 30000-39999
 `, ports[0], filepath.Join(dir, "silence.wav"), ports[1], ports[2])
 	get := f.Value
-	account := fmt.Sprintf("\"%s\" <sip:%s@%s:%s;transport=udp>;auth_user=%s;auth_pass=%s;regint=60;answermode=%s;audio_codecs=pcma,pcmu;ptime=20\n",
-		get("account.1.display_name"), get("account.1.user_name"), get("account.1.sip_server.1.address"), get("account.1.sip_server.1.port"),
+	transport := map[string]string{"1": "tcp", "2": "tls"}[get("account.1.sip_server.1.transport_type")]
+	account := fmt.Sprintf("\"%s\" <sip:%s@%s:%s;transport=%s>;auth_user=%s;auth_pass=%s;regint=60;answermode=%s;audio_codecs=pcma,pcmu;ptime=20\n",
+		get("account.1.display_name"), get("account.1.user_name"), get("account.1.sip_server.1.address"), get("account.1.sip_server.1.port"), cmp.Or(transport, "udp"),
 		get("account.1.auth_name"), get("account.1.password"), answer)
 	for name, text := range map[string]string{"config": config, "accounts": account, "contacts": "", "silence.wav": silence()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

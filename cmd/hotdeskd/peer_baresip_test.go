@@ -9,76 +9,85 @@ import (
 	"hotdeskd/admin"
 )
 
-// A real phone does the main job over UDP: registers with the served
+// A real phone does the main job over each transport: registers with the served
 // credentials, hears why a number is refused, reaches 112, logs in by PIN, gets
 // the check-sync on its flow, and comes back with the new secret.
 func TestPeerBaresipMainJob(t *testing.T) {
-	needPeer(t, "baresip")
-	t.Parallel()
-	peer := startTrunk(t)
-	s := startServer(t)
-	s.apply(office(peer.addr))
-	file := s.mustFetch(s.enrolment() + phoneMAC(0) + ".cfg")
-	if got := file.Value("account.1.user_name"); got != "HD0001" {
-		t.Fatalf("the idle phone's account is %q", got)
-	}
-	dial := func(b *baresip, number string) { b.command("dial", "sip:"+number+"@"+s.app.ready.SIP.UDP) }
+	for _, transport := range []string{"udp", "tcp"} {
+		t.Run(transport, func(t *testing.T) {
+			needPeer(t, "baresip")
+			t.Parallel()
+			peer := startTrunk(t)
+			s := startServer(t)
+			s.apply(office(peer.addr))
+			s.apply("sites:\n  - {name: roma, phones: {transport: " + transport + "}}\n")
+			file := s.mustFetch(s.enrolment() + phoneMAC(0) + ".cfg")
+			if got := file.Value("account.1.user_name"); got != "HD0001" {
+				t.Fatalf("the idle phone's account is %q", got)
+			}
+			dial := func(b *baresip, number string) {
+				b.command("dial", "sip:"+number+"@"+s.app.ready.SIP.UDP+";transport="+transport)
+			}
 
-	b := startBaresip(t, file, "manual")
-	s.awaitDevice("HD0001", "registered", registered)
+			b := startBaresip(t, file, "manual")
+			if d := s.awaitDevice("HD0001", "registered", registered); !strings.HasPrefix(d.Source, transport+":") {
+				t.Errorf("registered from %s", d.Source)
+			}
 
-	dial(b, "00390612345")
-	b.await(s, "CALL_ESTABLISHED", 0)
-	b.await(s, "CALL_CLOSED", 0) // the refusal was spoken, then BYE
-	if c := s.awaitCalls(1)[0]; c.Result != "refused" || c.Reason != "idle" {
-		t.Errorf("the refused call is recorded as %+v", c)
-	}
-	if got := peer.dialled(); len(got) != 0 {
-		t.Fatalf("an idle phone reached %q", got)
-	}
+			dial(b, "00390612345")
+			b.await(s, "CALL_ESTABLISHED", 0)
+			b.await(s, "CALL_CLOSED", 0) // the refusal was spoken, then BYE
+			if c := s.awaitCalls(1)[0]; c.Result != "refused" || c.Reason != "idle" {
+				t.Errorf("the refused call is recorded as %+v", c)
+			}
+			if got := peer.dialled(); len(got) != 0 {
+				t.Fatalf("an idle phone reached %q", got)
+			}
 
-	dial(b, "112")
-	b.await(s, "CALL_ESTABLISHED", 1)
-	invite := peer.last("INVITE")
-	if invite == nil || invite.Recipient.User != "112" || invite.From().Address.User != "+390612345600" {
-		t.Fatalf("the emergency call arrived as %v", invite)
-	}
-	// The session description is the phone's own and passes untouched; what we
-	// write must not name the device.
-	if head := strings.Replace(invite.String(), string(invite.Body()), "", 1); strings.Contains(head, "HD0001") {
-		t.Errorf("the device is named towards the PBX:\n%s", head)
-	}
-	b.command("hangup", "")
-	s.await("BYE at the trunk", func() bool { return peer.last("BYE") != nil })
+			dial(b, "112")
+			b.await(s, "CALL_ESTABLISHED", 1)
+			invite := peer.last("INVITE")
+			if invite == nil || invite.Recipient.User != "112" || invite.From().Address.User != "+390612345600" {
+				t.Fatalf("the emergency call arrived as %v", invite)
+			}
+			// The session description is the phone's own and passes untouched; what we
+			// write must not name the device.
+			if head := strings.Replace(invite.String(), string(invite.Body()), "", 1); strings.Contains(head, "HD0001") {
+				t.Errorf("the device is named towards the PBX:\n%s", head)
+			}
+			b.command("hangup", "")
+			s.await("BYE at the trunk", func() bool { return peer.last("BYE") != nil })
 
-	dial(b, "*77*100*")
-	b.await(s, "CALL_ESTABLISHED", 2)
-	b.press("4071#")
-	d := s.awaitDevice("HD0001", "in use by 100", inUseBy("100"))
-	if d.Config.State != "updating" {
-		t.Errorf("config is %q right after the login", d.Config.State)
-	}
-	b.await(s, "CALL_CLOSED", 2)
-	s.await("check-sync answered by baresip", func() bool {
-		return regexp.MustCompile(`check-sync answered.*status=4(89|81)`).MatchString(s.log.String())
-	})
+			dial(b, "*77*100*")
+			b.await(s, "CALL_ESTABLISHED", 2)
+			b.press("4071#")
+			d := s.awaitDevice("HD0001", "in use by 100", inUseBy("100"))
+			if d.Config.State != "updating" {
+				t.Errorf("config is %q right after the login", d.Config.State)
+			}
+			b.await(s, "CALL_CLOSED", 2)
+			s.await("check-sync answered by baresip", func() bool {
+				return regexp.MustCompile(`check-sync answered.*status=4(89|81)`).MatchString(s.log.String())
+			})
 
-	b.stop()
-	file = s.mustFetch(d.ProvisioningURL + phoneMAC(0) + ".cfg")
-	if user, auth := file.Value("account.1.user_name"), file.Value("account.1.auth_name"); user != "100" || auth != "HD0001" {
-		t.Fatalf("the account is %q, authenticated as %q; want 100 and HD0001", user, auth)
-	}
-	startBaresip(t, file, "manual")
-	d = s.awaitDevice("HD0001", "current", current)
-	if d.Generation.Proven != d.Generation.Current {
-		t.Errorf("the new secret is not proven: %+v", d.Generation)
-	}
-	var kinds []string
-	for _, c := range s.calls() {
-		kinds = append(kinds, string(c.Kind)+" "+c.Result)
-	}
-	if want := []string{"external refused", "emergency answered", "hot-desk answered"}; !slices.Equal(kinds, want) {
-		t.Errorf("calls are recorded as %q, want %q", kinds, want)
+			b.stop()
+			file = s.mustFetch(d.ProvisioningURL + phoneMAC(0) + ".cfg")
+			if user, auth := file.Value("account.1.user_name"), file.Value("account.1.auth_name"); user != "100" || auth != "HD0001" {
+				t.Fatalf("the account is %q, authenticated as %q; want 100 and HD0001", user, auth)
+			}
+			startBaresip(t, file, "manual")
+			d = s.awaitDevice("HD0001", "current", current)
+			if d.Generation.Proven != d.Generation.Current {
+				t.Errorf("the new secret is not proven: %+v", d.Generation)
+			}
+			var kinds []string
+			for _, c := range s.calls() {
+				kinds = append(kinds, string(c.Kind)+" "+c.Result)
+			}
+			if want := []string{"external refused", "emergency answered", "hot-desk answered"}; !slices.Equal(kinds, want) {
+				t.Errorf("calls are recorded as %q, want %q", kinds, want)
+			}
+		})
 	}
 }
 
