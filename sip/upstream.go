@@ -76,6 +76,9 @@ func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error
 // trunks makes the targets of a call through PBXes, one group each, to be tried in
 // order. A call of no user, and every emergency call, is the PBX's own account's.
 func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]leg.Target {
+	if len(r.PBX) > 0 {
+		e.guard.Peers(e.pbx.Addresses()) // a PBX of a moment ago must be heard in any flood
+	}
 	var all [][]leg.Target
 	for _, p := range r.PBX {
 		f, ok := e.pbx.Flow(p)

@@ -97,13 +97,24 @@ func (s *storeSwitch) Update(ctx context.Context, fn func(hotdesk.Txn) error) (h
 
 // logBuffer keeps the log at debug level, for tests that read it.
 type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	muted bool
+}
+
+// mute keeps nothing more, and forgets what there is.
+func (l *logBuffer) mute() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b, l.muted = bytes.Buffer{}, true
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.muted {
+		return len(p), nil
+	}
 	return l.b.Write(p)
 }
 

@@ -12,8 +12,8 @@ import (
 // Budgets in messages. A stranger's is wide enough for an office of some hundred
 // phones behind one address that come back after a power cut.
 var (
-	strangerRate  = Rate{1000, 2500} // one address
-	strangersRate = Rate{2000, 5000} // all of them together
+	strangerRate  = Rate{1000, 1500} // one address
+	strangersRate = Rate{2000, 2000} // all of them together
 	flowRate      = Rate{1000, 2000} // the flow of one registered phone
 	peerRate      = Rate{4000, 8000} // the address of one PBX
 	answerRate    = Rate{5, 5}       // answers to what cannot be read, to one address

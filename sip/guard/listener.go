@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -30,6 +31,7 @@ type connections struct {
 	open      map[flow]*conn
 	strangers map[netip.Addr]int // how many of them, by source
 	unknown   int                // their sum
+	peak      int                // most that were open since the maps were made
 }
 
 // Listener wraps a listening socket for streams; network is TCP or TLS, and with
@@ -202,6 +204,7 @@ func (c *connections) add(w *conn, stranger bool) bool {
 		return false
 	}
 	c.open[w.flow] = w
+	c.peak = max(c.peak, len(c.open))
 	if w.stranger = stranger; stranger {
 		c.strangers[from]++
 		c.unknown++
@@ -238,6 +241,9 @@ func (c *connections) remove(w *conn) {
 	c.settle(w)
 	if c.open[w.flow] == w {
 		delete(c.open, w.flow)
+	}
+	if c.peak > 256 && len(c.open) < c.peak/4 { // a map does not become smaller by itself
+		c.open, c.strangers, c.peak = maps.Clone(c.open), maps.Clone(c.strangers), len(c.open)
 	}
 }
 
