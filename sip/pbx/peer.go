@@ -93,7 +93,10 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 
 // alive and silent note whether the PBX answers. The caller holds the lock.
 func (p *peer) alive(now time.Time) {
-	p.heard, p.misses, p.problem, p.next = true, 0, "", now.Add(pingEvery)
+	p.heard, p.misses, p.problem = true, 0, ""
+	if p.pinged { // otherwise let us learn soon whether it answers OPTIONS
+		p.next = now.Add(pingEvery)
+	}
 }
 
 func (p *peer) silent(now time.Time, err error) {

@@ -1,0 +1,388 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"hotdeskd/hotdesk"
+)
+
+// registrar is a PBX that wants its users to register: it challenges, checks, keeps
+// contacts and writes down what it was asked.
+type registrar struct {
+	o    *office
+	peer *peer
+
+	mu        sync.Mutex
+	passwords map[string]string            // by authentication user
+	contacts  map[string]map[string]string // by AOR: contact URI -> expires
+	registers []*sip.Request               // that passed, or failed for good
+	invites   []*sip.Request
+	dead      bool
+	foreign   string // a contact that somebody else has registered
+}
+
+// openRegistrar makes "main" a PBX of mode register with users 100 to 103 there.
+func (o *office) openRegistrar() *registrar {
+	o.t.Helper()
+	r := &registrar{
+		o: o, peer: o.trunk(), contacts: map[string]map[string]string{},
+		passwords: map[string]string{"emergency": "e", "auth100": "p100", "101": "p101", "102": "p102", "103": "p103"},
+	}
+	go r.serve()
+	file := hotdesk.Desired{PBX: []hotdesk.PBXSpec{{
+		Name: "main", Mode: ptr("register"), Domain: ptr("pbx.example"),
+		Account: &hotdesk.AccountSpec{AuthUser: ptr("emergency"), Secret: ptr("e")},
+	}}}
+	for n := range 4 {
+		u := hotdesk.UserSpec{Extension: fmt.Sprint(100 + n), PBX: &hotdesk.UserPBXSpec{Name: "main", Secret: ptr(fmt.Sprint("p", 100+n))}}
+		if n == 0 {
+			u.PBX.AuthUser = ptr("auth100")
+		}
+		file.Users = append(file.Users, u)
+	}
+	if _, err := o.Apply(context.Background(), file, hotdesk.ApplyOptions{}); err != nil {
+		o.t.Fatal(err)
+	}
+	return r
+}
+
+func (r *registrar) serve() {
+	buf := make([]byte, 1<<16)
+	for {
+		n, _, err := r.peer.conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		msg, err := sip.ParseMessage(slices.Clone(buf[:n]))
+		if req, ok := msg.(*sip.Request); err == nil && ok {
+			r.answer(req)
+		}
+	}
+}
+
+func (r *registrar) answer(req *sip.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.dead:
+	case req.Method == sip.OPTIONS:
+		r.peer.reply(req, 200, "OK", "", "")
+	case req.Method == sip.ACK:
+	case req.GetHeader("Authorization") == nil && (req.Method == sip.REGISTER || req.Method == sip.INVITE):
+		r.peer.reply(req, 401, "Unauthorized", req.To().Value()+";tag=p", "", "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\r\n")
+	case req.Method == sip.INVITE:
+		r.invites = append(r.invites, req)
+		r.peer.reply(req, 486, "Busy Here", req.To().Value()+";tag=p", "")
+	case req.Method == sip.REGISTER:
+		r.register(req)
+	}
+}
+
+func (r *registrar) register(req *sip.Request) {
+	r.registers = append(r.registers, req)
+	user := quoted(req.GetHeader("Authorization").Value(), "username")
+	secret := "p" + strings.TrimPrefix(user, "auth")
+	if user == "emergency" {
+		secret = "e"
+	}
+	if r.passwords[user] != secret {
+		r.peer.reply(req, 403, "Forbidden", req.To().Value()+";tag=p", "")
+		return
+	}
+	aor := req.To().Address.User
+	if r.contacts[aor] == nil {
+		r.contacts[aor] = map[string]string{}
+	}
+	c := req.Contact()
+	if expires, _ := c.Params.Get("expires"); expires == "0" {
+		delete(r.contacts[aor], c.Address.String())
+	} else {
+		r.contacts[aor][c.Address.String()] = expires
+	}
+	var list string
+	for uri, expires := range r.contacts[aor] {
+		list += "Contact: <" + uri + ">;expires=" + expires + "\r\n"
+	}
+	if r.foreign != "" {
+		list += "Contact: <" + r.foreign + ">;expires=100\r\n"
+	}
+	text := "SIP/2.0 200 OK\r\nVia: " + req.Via().Value() + "\r\nFrom: " + req.From().Value() + "\r\nTo: " + req.To().Value() + ";tag=p\r\nCall-ID: " +
+		req.CallID().Value() + "\r\nCSeq: " + req.CSeq().Value() + "\r\n" + list + "Content-Length: 0\r\n\r\n"
+	r.peer.send(text)
+}
+
+// quoted finds a quoted parameter of a header.
+func quoted(header, name string) string {
+	_, rest, _ := strings.Cut(header, name+`="`)
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
+}
+
+// at lists the contacts that are registered for a user.
+func (r *registrar) at(user string) (uris []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for uri := range r.contacts[user] {
+		uris = append(uris, uri)
+	}
+	return uris
+}
+
+// of lists the REGISTERs that came for a user.
+func (r *registrar) of(user string) (all []*sip.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, req := range r.registers {
+		if req.To().Address.User == user {
+			all = append(all, req)
+		}
+	}
+	return all
+}
+
+// The PBX's own account is registered always, a user while sitting somewhere: with
+// one Call-ID, rising CSeq and the same contact, which tells nothing, also after a
+// restart. The contact is taken back ten seconds after the last leg, and it alone.
+func TestUserRegistrations(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		sleep(2 * time.Second)
+		if len(r.at("emergency")) != 1 || len(r.at("100")) != 0 {
+			t.Fatalf("registered: %q, %q", r.at("emergency"), r.at("100"))
+		}
+		o.login("HD0001", "100")
+		o.login("HD0002", "100")
+		sleep(2 * time.Second)
+		first := r.at("100")
+		if len(first) != 1 || strings.Contains(first[0], "100") || !strings.HasSuffix(first[0], "@192.0.2.1:5060") {
+			t.Fatalf("contacts of 100: %q", first)
+		}
+		if got := o.live.PBX("main"); got.State != hotdesk.PBXUp || got.Registered != 1 || got.Account != "registered" || len(got.Failed) != 0 {
+			t.Errorf("status %+v", got)
+		}
+		sleep(20 * time.Minute)
+		all := r.of("100")
+		if n := len(all); n < 4 || n > 8 {
+			t.Errorf("%d registrations in 20 minutes", n)
+		}
+		for i, req := range all {
+			if req.CallID().Value() != all[0].CallID().Value() || i > 0 && req.CSeq().SeqNo <= all[i-1].CSeq().SeqNo {
+				t.Errorf("registration %d has Call-ID %s, CSeq %d", i, req.CallID().Value(), req.CSeq().SeqNo)
+			}
+		}
+
+		o.closeEdge()
+		o.openEdge()
+		sleep(2 * time.Second)
+		if again := r.at("100"); !slices.Equal(again, first) {
+			t.Errorf("after a restart the contact is %q, was %q", again, first)
+		}
+
+		for _, id := range []hotdesk.DeviceID{"HD0001", "HD0002"} {
+			if len(r.at("100")) != 1 {
+				t.Errorf("not registered any more before %s is logged out", id)
+			}
+			o.live.LegUp(id, "call")
+			if _, err := o.Logout(context.Background(), hotdesk.LogoutRequest{Device: id, By: hotdesk.ByIVR, Call: "call"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(time.Minute)
+		if len(r.at("100")) != 1 {
+			t.Error("taken back during the call")
+		}
+		o.live.LegDown("HD0001", "call")
+		o.live.LegDown("HD0002", "call")
+		sleep(8 * time.Second)
+		if len(r.at("100")) != 1 {
+			t.Error("taken back at once")
+		}
+		sleep(4 * time.Second)
+		if got := r.at("100"); len(got) != 0 {
+			t.Errorf("still registered: %q", got)
+		}
+		last := r.of("100")[len(r.of("100"))-1]
+		if last.Contact().Address.String() != first[0] {
+			t.Errorf("took %s back", last.Contact().Address.String())
+		}
+	})
+}
+
+// A wrong password is tried once more and then seldom; three failures in ten
+// minutes stop all that have not worked before, and never those that have. A new
+// password is tried at once.
+func TestWrongPasswords(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		events, stop := o.events()
+		defer stop()
+		r.passwords["101"], r.passwords["102"] = "other", "other"
+		o.login("HD0001", "101")
+		sleep(2 * time.Minute)
+		if n := len(r.of("101")); n != 3 { // at once, after 5 s, after a minute
+			t.Errorf("101 was tried %d times in two minutes", n)
+		}
+		o.login("HD0002", "102")
+		o.login("HD0003", "103")
+		sleep(time.Minute)
+		if n := len(r.of("102")) + len(r.of("103")); n != 0 {
+			t.Errorf("%d more tries after three failures", n)
+		}
+		if len(r.at("emergency")) != 1 {
+			t.Error("the emergency account suffers")
+		}
+		if got := o.live.PBX("main").Failed; len(got) != 1 || !strings.Contains(got[0], "user 101") || !strings.Contains(got[0], "403") {
+			t.Errorf("failed: %q", got)
+		}
+		if n := events("pbx.user_failed"); n != 3 {
+			t.Errorf("told %d times", n)
+		}
+		sleep(12 * time.Minute)
+		if len(r.at("103")) != 1 {
+			t.Error("103 is not registered when the ten minutes are over")
+		}
+	})
+}
+
+// events counts events by name from now on.
+func (o *office) events() (count func(name string) int, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	seen := map[string]int{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ev := range o.live.Events(ctx, o.live.LastEvent()) {
+			mu.Lock()
+			seen[ev.Name]++
+			mu.Unlock()
+		}
+	}()
+	return func(name string) int {
+		sleep(10 * time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		return seen[name]
+	}, func() { cancel(); <-done }
+}
+
+// Somebody else who is registered as the same user is told, once.
+func TestContactConflict(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		events, stop := o.events()
+		defer stop()
+		r.mu.Lock()
+		r.foreign = "sip:softphone@203.0.113.5"
+		r.mu.Unlock()
+		o.login("HD0001", "101")
+		sleep(20 * time.Minute)
+		if n := events("pbx.contact_conflict"); n != 2 { // the emergency account's, too
+			t.Errorf("told %d times", n)
+		}
+		if got := o.live.PBX("main").Failed; len(got) != 1 || !strings.Contains(got[0], "another phone") {
+			t.Errorf("failed: %q", got)
+		}
+	})
+}
+
+// A call from the PBX to a user's contact rings all the user's phones, from
+// wherever it comes; one to the extension only from the PBX's own address, and one
+// to another contact not at all.
+func TestCallFromRegistrar(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		anna, bob := o.desk(1, "101"), o.desk(2, "101")
+		sleep(2 * time.Second)
+		contact := r.at("101")[0]
+		token, _, _ := strings.Cut(strings.TrimPrefix(contact, "sip:"), "@")
+		elsewhere := o.plug("198.51.100.9:5060")
+		elsewhere.user = "outside"
+		elsewhere.dial(token, "v=0", "")
+		for _, p := range []*peer{anna, bob} {
+			if d := p.ring(); !strings.Contains(d.invite.From().Address.String(), "outside") {
+				t.Errorf("the phone sees %s", d.invite.From().Value())
+			}
+		}
+		elsewhere.drop()
+		elsewhere.dial("101", "v=0", "").refused("401 INVITE")
+		elsewhere.dial(strings.Repeat("0", len(token)), "v=0", "").refused("401 INVITE")
+	})
+}
+
+// Calls out are the user's own at the PBX; emergency calls, also of somebody who is
+// logged in, are the emergency account's. No device is named.
+func TestCallsThroughRegistrar(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		anna, idle := o.desk(1, "100"), o.phone(2)
+		idle.register()
+		sleep(2 * time.Second)
+		anna.invite("0612345", "v=0").refused("486 INVITE")
+		anna.dial("112", "v=0", "").refused("486 INVITE")
+		idle.dial("112", "v=0", "").refused("486 INVITE")
+		anna.invite("101", "v=0").refused("486 INVITE") // the PBX decides
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var got []string
+		for _, req := range r.invites {
+			got = append(got, req.From().Address.User+">"+req.Recipient.User+" as "+quoted(req.GetHeader("Authorization").Value(), "username"))
+			if text := req.String(); strings.Contains(text, "HD0") || req.Recipient.Host != "pbx.example" {
+				t.Errorf("sent\n%s", text)
+			}
+		}
+		want := []string{"100>0612345 as auth100", "emergency>112 as emergency", "emergency>112 as emergency", "100>101 as auth100"}
+		if !slices.Equal(got, want) {
+			t.Errorf("calls %q, want %q", got, want)
+		}
+	})
+}
+
+// When the PBX is silent that is told within half a minute, calls between users go
+// on without it, and so do they through it when it is back.
+func TestPBXDown(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		events, stop := o.events()
+		defer stop()
+		anna, bob := o.desk(1, "100"), o.desk(2, "101")
+		sleep(20 * time.Second)
+		r.mu.Lock()
+		r.dead = true
+		r.mu.Unlock()
+		sleep(50 * time.Second)
+		if got := o.live.PBX("main"); got.State != hotdesk.PBXDown || got.Problem == "" {
+			t.Fatalf("status %+v", got)
+		}
+		if events("pbx.down") != 1 {
+			t.Error("not told once")
+		}
+		a := anna.invite("101", "v=0")
+		b := bob.ring()
+		anna.expect("180 INVITE")
+		b.reply(200, "OK", "v=0")
+		a.answered("")
+		bob.expect("ACK")
+		a.do("BYE", "", "")
+		bob.ok("BYE")
+		anna.expect("200 BYE")
+		o.recorded("answered", hotdesk.ReasonFallback)
+		before := events("pbx.up")
+		r.mu.Lock()
+		r.dead = false
+		r.mu.Unlock()
+		sleep(15 * time.Second)
+		if got := o.live.PBX("main"); got.State != hotdesk.PBXUp || events("pbx.up") != before+1 {
+			t.Errorf("status %+v", got)
+		}
+		anna.invite("101", "v=0").refused("486 INVITE")
+	})
+}
