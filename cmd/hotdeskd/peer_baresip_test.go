@@ -13,7 +13,7 @@ import (
 // credentials, hears why a number is refused, reaches 112, logs in by PIN, gets
 // the check-sync on its flow, and comes back with the new secret.
 func TestPeerBaresipMainJob(t *testing.T) {
-	for _, transport := range []string{"udp", "tcp"} {
+	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
 			needPeer(t, "baresip")
 			t.Parallel()
@@ -26,7 +26,7 @@ func TestPeerBaresipMainJob(t *testing.T) {
 				t.Fatalf("the idle phone's account is %q", got)
 			}
 			dial := func(b *baresip, number string) {
-				b.command("dial", "sip:"+number+"@"+s.app.ready.SIP.UDP+";transport="+transport)
+				b.command("dial", "sip:"+number+"@"+s.app.ready.listeners()["sip."+transport]+";transport="+transport)
 			}
 
 			b := startBaresip(t, file, "manual")
