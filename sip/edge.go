@@ -105,17 +105,18 @@ type Edge struct {
 	dialogs   *dialogs
 	spoken    *spoken
 
-	net   *leg.Net // set by Serve before the first message
-	ua    *sipgo.UserAgent
-	own   map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
-	name  string             // our host, as in URIs
-	host  netip.Addr         // where phones reach us; invalid when it is a name
-	calls *gate
-	guard *guard.Guard
-	pbx   *pbx.Registrar
-	open  atomic.Int64 // requests whose transactions live
-	ready chan struct{}
-	ctx   context.Context // of Serve: background work of calls ends with it
+	net    *leg.Net // set by Serve before the first message
+	ua     *sipgo.UserAgent
+	own    map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
+	name   string             // our host, as in URIs
+	host   netip.Addr         // where phones reach us; invalid when it is a name
+	calls  *gate
+	selves *selves
+	guard  *guard.Guard
+	pbx    *pbx.Registrar
+	open   atomic.Int64 // requests whose transactions live
+	ready  chan struct{}
+	ctx    context.Context // of Serve: background work of calls ends with it
 }
 
 // New builds the edge; nothing is sent or received until Serve.
@@ -134,6 +135,7 @@ func New(o Options) (*Edge, error) {
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.full, Gone: e.flowGone, Log: o.Log})
 	e.pbx = pbx.New(pbx.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
 	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
+	e.selves = &selves{calls: map[hotdesk.DeviceID]*record{}}
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil
 }

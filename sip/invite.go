@@ -82,6 +82,9 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Number)
 		rec.call.Reason = r.Reason
 		if len(r.PBX) > 0 {
+			if r.User == r.Caller.User {
+				defer e.selves.begin(in.device, rec)()
+			}
 			e.connect(in, rec, e.trunks(in.device, r))
 			return
 		}

@@ -234,7 +234,7 @@ func (o *office) buildEdge() {
 			}
 			return nil
 		},
-		LocationFile: filepath.Join(o.dir, "locations.json"), Now: time.Now,
+		LocationFile: filepath.Join(o.dir, "locations.json"), Dial: o.net.Dial, Now: time.Now,
 	})
 	if err != nil {
 		o.t.Fatal(err)

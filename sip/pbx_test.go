@@ -26,6 +26,7 @@ type registrar struct {
 	registers []*sip.Request               // that passed, or failed for good
 	invites   []*sip.Request
 	dead      bool
+	ringing   bool   // calls are not answered
 	foreign   string // a contact that somebody else has registered
 }
 
@@ -80,6 +81,10 @@ func (r *registrar) answer(req *sip.Request) {
 		r.peer.reply(req, 401, "Unauthorized", req.To().Value()+";tag=p", "", "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\r\n")
 	case req.Method == sip.INVITE:
 		r.invites = append(r.invites, req)
+		if r.ringing {
+			r.peer.reply(req, 180, "Ringing", req.To().Value()+";tag=p", "")
+			return
+		}
 		r.peer.reply(req, 486, "Busy Here", req.To().Value()+";tag=p", "")
 	case req.Method == sip.REGISTER:
 		r.register(req)
@@ -384,5 +389,28 @@ func TestPBXDown(t *testing.T) {
 			t.Errorf("status %+v", got)
 		}
 		anna.invite("101", "v=0").refused("486 INVITE")
+	})
+}
+
+// Who calls the own number, as for the mailbox, is not rung when the PBX sends the
+// call back; the user's other phone is. A call that was forwarded too often ends.
+func TestOwnNumber(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		anna, other := o.desk(1, "101"), o.desk(2, "101")
+		sleep(2 * time.Second)
+		token, _, _ := strings.Cut(strings.TrimPrefix(r.at("101")[0], "sip:"), "@")
+		r.mu.Lock()
+		r.ringing = true
+		r.mu.Unlock()
+		anna.invite("101", "v=0")
+		anna.expect("180 INVITE")
+		pbx := o.plug("198.51.100.9:5060")
+		pbx.user = "101"
+		pbx.dial(token, "v=0", "")
+		other.ring()
+		anna.silent(3 * time.Second)
+		pbx.drop()
+		pbx.dial(token, "v=0", strings.Repeat("Diversion: <sip:1@h>;reason=unconditional\r\n", 6)).refused("482 INVITE")
 	})
 }

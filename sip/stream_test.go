@@ -440,3 +440,51 @@ func TestTortureOnStreams(t *testing.T) {
 		})
 	}
 }
+
+// A PBX is reached over a connection that we open, once for all calls, and again
+// when it was closed; requests of the PBX come on it like anywhere else.
+func TestPBXOverTCP(t *testing.T) {
+	inOffice(t, func(o *office) {
+		l, err := o.net.Listen(netip.MustParseAddrPort(pbxAddr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		tcp := "tcp"
+		if _, err := o.Apply(context.Background(), hotdesk.Desired{PBX: []hotdesk.PBXSpec{{Name: "main", Transport: &tcp}}}, hotdesk.ApplyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		accept := func() *peer {
+			conn, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &peer{o: o, via: "TCP", user: "pbx", at: pbxAddr, conn: &streamPackets{Conn: conn}}
+		}
+		main := accept() // we ask whether it is there
+		p := o.phone(1)
+		p.register()
+		for range 2 {
+			a := p.dial("112", "v=0", "")
+			d := main.ring()
+			if got := d.invite.Contact().Address.String(); got != "sip:hotdeskd@192.0.2.1:5062;transport=tcp" || d.invite.Via().Transport != "TCP" {
+				t.Errorf("Contact %s, Via %s", got, d.invite.Via().Value())
+			}
+			p.expect("180 INVITE")
+			d.reply(200, "OK", "v=0 pbx")
+			a.answered("")
+			ack := main.request("ACK")
+			d.local, d.remote, d.cseq = ack.To().Value(), ack.From().Value(), 1
+			d.do("BYE", "", "")
+			p.ok("BYE")
+			main.expect("200 BYE")
+			_ = main.conn.Close()
+			sleep(time.Second)
+			p.dial("112", "v=0", "") // opens the next one
+			main = accept()
+			main.ring().reply(486, "Busy Here", "")
+			p.drop()
+			main.drop()
+		}
+	})
+}

@@ -7,6 +7,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -127,6 +129,43 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 	return p, "", ok
 }
 
+// maxDiversions is how often a call may have been forwarded before it comes to us.
+const maxDiversions = 5
+
+// selves are calls through a PBX to the caller's own number, as one calls one's own
+// mailbox. The phone that does so must not ring when the PBX sends the call back.
+type selves struct {
+	mu    sync.Mutex
+	calls map[hotdesk.DeviceID]*record
+}
+
+// begin notes such a call; end ends it.
+func (s *selves) begin(id hotdesk.DeviceID, rec *record) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[id] = rec
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.calls[id] == rec {
+			delete(s.calls, id)
+		}
+	}
+}
+
+// calling tells whether a device calls its own user and nobody has answered yet.
+func (s *selves) calling(id hotdesk.DeviceID) bool {
+	s.mu.Lock()
+	rec := s.calls[id]
+	s.mu.Unlock()
+	if rec == nil {
+		return false
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.call.Answered == nil
+}
+
 // fromPBX takes a call from a PBX to one of our users; without one it is for whom
 // the number names.
 func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX, user hotdesk.Extension) {
@@ -134,7 +173,12 @@ func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX
 	if user != "" {
 		number = string(user)
 	}
+	if len(req.GetHeaders("Diversion"))+len(req.GetHeaders("History-Info")) > maxDiversions {
+		e.respond(req, tx, 482, "Loop Detected", nil)
+		return
+	}
 	r := e.Desk.RouteInbound(number)
+	r.Devices = slices.DeleteFunc(r.Devices, e.selves.calling)
 	in := e.trying(req, tx, "")
 	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
 	if r.Kind == hotdesk.RouteInternal {
