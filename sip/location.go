@@ -190,7 +190,7 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 		case <-ctx.Done():
 			return e.saveLocations()
 		}
-		e.guard.Peers(e.pbx.Addresses())
+		e.knowPBXs()
 		for _, id := range e.locations.expired(e.Now()) {
 			e.Live.Unregistered(id)
 			e.probe(id)

@@ -90,7 +90,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		return fmt.Errorf("start the SIP server: %w", err)
 	}
 	e.handlers(server)
-	e.guard.Peers(e.pbx.Addresses())
+	e.knowPBXs()
 
 	serve := func(transport string, addr net.Addr, listen func() error) {
 		group.Go(func() error {

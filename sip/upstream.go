@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -65,6 +66,17 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(leg.Flow) error {
 	}
 }
 
+// knowPBXs tells the guard where the PBXes are.
+func (e *Edge) knowPBXs() {
+	var peers []guard.Peer
+	for _, f := range e.pbx.Flows() {
+		if at, err := netip.ParseAddrPort(f.Remote); err == nil {
+			peers = append(peers, guard.Peer{Network: f.Transport, Addr: at})
+		}
+	}
+	e.guard.Peers(peers)
+}
+
 // TestPBX tries a PBX and tells in words what happened.
 func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error) {
 	for _, p := range e.Desk.PBXs() {
@@ -79,7 +91,7 @@ func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error
 // order. A call of no user, and every emergency call, is the PBX's own account's.
 func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]leg.Target {
 	if len(r.PBX) > 0 {
-		e.guard.Peers(e.pbx.Addresses()) // a PBX of a moment ago must be heard in any flood
+		e.knowPBXs() // a PBX of a moment ago must be heard in any flood
 	}
 	var all [][]leg.Target
 	for _, p := range r.PBX {

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,24 +99,24 @@ func startKamailio(t *testing.T, carrier string, users map[string]string) *kamai
 	cmd := exec.Command("kamailio", "-DD", "-E", "-f", file, "-Y", dir, "-w", dir, "-m", "64", "-M", "8")
 	out := &logBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = time.Second                           // its children hold its output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has children
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	exited := make(chan struct{})
 	go func() { defer close(exited); _ = cmd.Wait() }()
-	var once sync.Once
 	t.Cleanup(func() {
-		once.Do(func() {
-			_ = cmd.Process.Signal(os.Interrupt) // it ends its children
-			limit := time.NewTimer(patience)
-			defer limit.Stop()
-			select {
-			case <-exited:
-			case <-limit.C:
-				_ = cmd.Process.Kill()
-				<-exited
-			}
-		})
+		// Its children do not always follow it.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		limit := time.NewTimer(3 * time.Second)
+		defer limit.Stop()
+		select {
+		case <-exited:
+		case <-limit.C:
+		}
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-exited
 		if t.Failed() && testing.Verbose() {
 			t.Logf("kamailio:\n%s", out.String())
 		}
@@ -139,7 +140,9 @@ func startKamailio(t *testing.T, carrier string, users map[string]string) *kamai
 
 // rpc asks Kamailio itself.
 func (k *kamailio) rpc(args ...string) (string, error) {
-	out, err := exec.Command("kamcmd", append([]string{"-s", k.ctl}, args...)...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // it waits for ever
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "kamcmd", append([]string{"-s", k.ctl}, args...)...).CombinedOutput()
 	if err == nil && strings.HasPrefix(string(out), "error:") {
 		err = fmt.Errorf("%s", strings.TrimSpace(string(out)))
 	}

@@ -58,7 +58,7 @@ func startProcess(t *testing.T, dir, sip, http string) *process {
 	p := &process{cmd: exec.Command(binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--ready-file", ready)}
 	p.cmd.Env = append(os.Environ(), "HOTDESKD_SIP_UDP="+sip, "HOTDESKD_PROVISIONING_HTTP="+http,
 		"HOTDESKD_PROVISIONING_HTTPS=", "HOTDESKD_SIP_TCP=", "HOTDESKD_SIP_TLS=", "HOTDESKD_CONSOLE_LISTEN=", asMain+"=1")
-	for _, name := range []string{"HOTDESKD_BIN", "HOTDESKD_ROUNDS", "HOTDESKD_TRIES", "HOTDESKD_PEERS"} {
+	for _, name := range []string{"HOTDESKD_BIN", "HOTDESKD_ROUNDS", "HOTDESKD_TRIES", "HOTDESKD_PEERS", "HOTDESKD_FLOOD"} {
 		p.cmd.Env = without(p.cmd.Env, name)
 	}
 	out := &logBuffer{}

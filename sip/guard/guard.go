@@ -14,7 +14,7 @@ import (
 var (
 	strangerRate  = Rate{1000, 1500} // one address
 	strangersRate = Rate{2000, 2000} // all of them together
-	flowRate      = Rate{1000, 2000} // the flow of one registered phone
+	flowRate      = Rate{300, 2000}  // the flow of one registered phone
 	peerRate      = Rate{4000, 8000} // the address of one PBX
 	answerRate    = Rate{5, 5}       // answers to what cannot be read, to one address
 	answersRate   = Rate{100, 100}   // and to all
@@ -53,7 +53,7 @@ type Guard struct {
 
 	mu    sync.RWMutex
 	flows map[flow]*known
-	peers map[netip.Addr]*shared
+	peers map[flow]*shared
 
 	conns connections
 	Stats Stats
@@ -94,7 +94,7 @@ func New(o Options) *Guard {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Guard{
-		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[netip.Addr]*shared{},
+		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[flow]*shared{},
 		conns: connections{open: map[flow]*conn{}, strangers: map[netip.Addr]int{}},
 	}
 }
@@ -136,16 +136,31 @@ func (g *Guard) Forget(network, remote string) {
 	}
 }
 
-// Peers sets the addresses of the PBXes; each has a budget, on whatever port.
-func (g *Guard) Peers(addrs []netip.Addr) {
+// Peer is where a PBX is.
+type Peer struct {
+	Network string // UDP, TCP or TLS
+	Addr    netip.AddrPort
+}
+
+// peerOf is what a PBX is known by: on UDP its address and port, on a stream its
+// address, as the port is whatever it opened.
+func peerOf(f flow) flow {
+	if f.network != "UDP" {
+		f.remote = netip.AddrPortFrom(f.remote.Addr(), 0)
+	}
+	return f
+}
+
+// Peers sets where the PBXes are; each has a budget.
+func (g *Guard) Peers(peers []Peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.peers
-	g.peers = map[netip.Addr]*shared{}
-	for _, a := range addrs {
-		a = a.Unmap()
-		if g.peers[a] = old[a]; g.peers[a] == nil {
-			g.peers[a] = &shared{}
+	g.peers = map[flow]*shared{}
+	for _, p := range peers {
+		f := peerOf(flow{p.Network, netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port())})
+		if g.peers[f] = old[f]; g.peers[f] == nil {
+			g.peers[f] = &shared{}
 		}
 	}
 }
@@ -159,20 +174,14 @@ func (g *Guard) Known(network, remote string) bool {
 func (g *Guard) isKnown(f flow) bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.flows[f] != nil || g.peers[f.remote.Addr()] != nil
-}
-
-func (g *Guard) isPeer(a netip.Addr) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.peers[a] != nil
+	return g.flows[f] != nil || g.peers[peerOf(f)] != nil
 }
 
 // pay pays for one message; a wait above zero says that it is too early, and how
 // much. A stranger pays twice: for itself, and into the purse of all.
 func (g *Guard) pay(f flow, now int64) (wait time.Duration, stranger bool) {
 	g.mu.RLock()
-	k, p := g.flows[f], g.peers[f.remote.Addr()]
+	k, p := g.flows[f], g.peers[peerOf(f)]
 	g.mu.RUnlock()
 	switch {
 	case k != nil:

@@ -50,12 +50,20 @@ func TestBudgets(t *testing.T) {
 			t.Errorf("100,000 strangers sent %d together, want at most %v", all, strangersRate.Burst)
 		}
 		g.Know("UDP", "192.0.2.7:5060")
-		g.Peers([]netip.Addr{netip.MustParseAddr("192.0.2.100")})
+		g.Peers([]Peer{{"TCP", netip.MustParseAddrPort("192.0.2.100:5060")}, {"UDP", netip.MustParseAddrPort("192.0.2.101:5060")}})
 		if n := drain(g, stranger); n != int(flowRate.Burst) {
 			t.Errorf("a registered flow in the flood sends %d, want %v", n, flowRate.Burst)
 		}
 		if n := drain(g, flow{"TCP", netip.MustParseAddrPort("192.0.2.100:33333")}); n != int(peerRate.Burst) {
 			t.Errorf("a PBX in the flood sends %d, want %v", n, peerRate.Burst)
+		}
+		for f, want := range map[flow]bool{
+			{"UDP", netip.MustParseAddrPort("192.0.2.101:5060")}: true, {"UDP", netip.MustParseAddrPort("192.0.2.101:5061")}: false,
+			{"TCP", netip.MustParseAddrPort("192.0.2.101:5060")}: false, {"UDP", netip.MustParseAddrPort("192.0.2.100:5060")}: false,
+		} {
+			if g.isKnown(f) != want {
+				t.Errorf("%v is a PBX: %v", f, !want)
+			}
 		}
 		g.Know("UDP", "192.0.2.7:5060")
 		g.Forget("UDP", "192.0.2.7:5060")

@@ -163,7 +163,7 @@ func (l *Listener) take(c net.Conn) {
 		c = secure
 	}
 	w := l.g.wrap(l.network, c)
-	if !l.g.conns.add(w, !l.g.isPeer(w.flow.remote.Addr())) {
+	if !l.g.conns.add(w, !l.g.isKnown(w.flow)) {
 		l.g.Stats.Refused.Add(1)
 		_ = raw.Close() // without a word: TLS would want one
 		return

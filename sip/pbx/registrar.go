@@ -195,13 +195,12 @@ func (r *Registrar) Contact(a hotdesk.PBXAccount, own sip.Uri) sip.Uri {
 	return own
 }
 
-// Addresses lists where the PBXes are, as far as that is known.
-func (r *Registrar) Addresses() []netip.Addr {
-	var all []netip.Addr
-	now := r.Now()
+// Flows lists the ways to the PBXes, as far as they are known.
+func (r *Registrar) Flows() []leg.Flow {
+	var all []leg.Flow
 	for _, p := range r.Desk.PBXs() {
-		if at, err := r.where.find(p, now); err == nil && at.IsValid() && p.Mode != "none" {
-			all = append(all, at.Addr())
+		if f, ok := r.Flow(p); ok && p.Mode != "none" {
+			all = append(all, f)
 		}
 	}
 	return all
