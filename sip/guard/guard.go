@@ -16,7 +16,7 @@ var (
 	strangersRate = Rate{2000, 2000} // all of them together
 	flowRate      = Rate{300, 2000}  // the flow of one registered phone
 	peerRate      = Rate{4000, 8000} // the address of one PBX
-	answerRate    = Rate{5, 5}       // answers to what cannot be read, to one address
+	answerRate    = Rate{5, 20}      // answers to what cannot be read, to one address
 	answersRate   = Rate{100, 100}   // and to all
 )
 
