@@ -11,6 +11,7 @@ type Phone struct {
 	Server  Server
 	// Language is a two-letter code; TimeZone an IANA name.
 	Language, TimeZone string
+	Country            string // ISO 3166, of the tones; may be empty
 	NTP                string
 	AdminPassword      string
 	Dial               DialPlan
@@ -47,6 +48,9 @@ type DialPlan struct {
 	Emergency []string // dialled at once
 	Codes     []string // complete hot-desk codes, "*77*5*"
 	Prefixes  []string // login codes after which an extension and '*' follow, "*77*"
+	// Extensions is the pattern of internal numbers, "[1-9]XX"; OutsidePrefix is what
+	// is dialled before outside numbers. Either may be empty.
+	Extensions, OutsidePrefix string
 }
 
 // Layer is one set of an administrator's parameters, weakest first.

@@ -2,13 +2,17 @@ package phonetemplates
 
 import (
 	"bytes"
+	"encoding/xml"
 	"fmt"
 	"maps"
+	"net"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"text/template/parse"
+	"unicode/utf8"
 
 	"hotdeskd/internal/phonefile"
 )
@@ -95,22 +99,30 @@ func layout(p Phone, places int) (keys []Key, dropped []string) {
 func (v *vendor) override(f *phonefile.File, layers []Layer, setBy map[string]string) error {
 	for _, layer := range layers {
 		for _, key := range slices.Sorted(maps.Keys(layer.Values)) {
-			if v.protected(key) {
-				continue // refused when it was saved; one that came in before must not stop the phones
+			if v.protected(key) || !phonefile.ValidKey(v.Dialect, key) {
+				// Protected ones were refused when they were saved; one that came in
+				// before must not stop the phones. Other vendors' are for others.
+				continue
 			}
-			value, err := escape(v.Dialect, layer.Values[key])
-			if err != nil {
+			value := strings.TrimSpace(layer.Values[key])
+			if err := check(value); err != nil {
 				return fmt.Errorf("%s (layer %s): %w", key, layer.Name, err)
 			}
-			f.Set(key, value)
+			if err := f.Set(key, value); err != nil {
+				return fmt.Errorf("%s (layer %s): %w", key, layer.Name, err)
+			}
 			setBy[key] = layer.Name
 		}
 	}
 	return nil
 }
 
-// CheckParameter refuses a key that no administrator may set (ErrProtected).
+// CheckParameter refuses a key that no vendor's file can hold (ErrValue), or that
+// no administrator may set (ErrProtected).
 func (s *Set) CheckParameter(key string) error {
+	if !slices.ContainsFunc(s.vendors, func(v *vendor) bool { return phonefile.ValidKey(v.Dialect, key) || v.protected(key) }) {
+		return fmt.Errorf("%w: %q has the form of no vendor's parameter (phone_setting.ring_type, user_ringer.1, P104)", ErrValue, key)
+	}
 	for _, v := range s.vendors {
 		if v.protected(key) {
 			return fmt.Errorf("%w: %s of %s phones", ErrProtected, key, v.Vendor)
@@ -129,7 +141,7 @@ func (v *vendor) protected(key string) bool {
 
 // parseTemplate reads a template and rewrites its tree so that every printed value goes
 // through the dialect's escape function: a template cannot forget it.
-func parseTemplate(name, text, parts string, d phonefile.Dialect) (*template.Template, error) {
+func parseTemplate(name, text, parts string, d phonefile.Dialect, l locale) (*template.Template, error) {
 	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
 		"escape": func(value any) (string, error) { return escape(d, fmt.Sprint(value)) },
 		"flag": func(on bool) string {
@@ -145,10 +157,19 @@ func parseTemplate(name, text, parts string, d phonefile.Dialect) (*template.Tem
 			}
 			return all
 		},
-		"add":     func(a, b int) int { return a + b },
-		"join":    func(list []string, sep string) string { return strings.Join(list, sep) },
-		"digits":  yealinkDigitMap,
-		"default": func(fallback, value string) string { return firstOf(value, fallback) },
+		"add":      func(a, b int) int { return a + b },
+		"sub":      func(a, b int) int { return a - b },
+		"step":     func(first, width, n int) int { return first + width*n },
+		"minutes":  func(seconds int) int { return max((seconds+59)/60, 1) },
+		"join":     func(list []string, sep string) string { return strings.Join(list, sep) },
+		"digits":   func(p DialPlan) string { return p.compile(d) },
+		"zone":     func(name string) string { return l.zone(d, name) },
+		"zonename": l.zoneName,
+		"tones":    func(country string) string { return l.tones(d, country) },
+		"hostport": func(a Account) string { return net.JoinHostPort(a.Host, strconv.Itoa(a.Port)) },
+		"https":    func(url string) bool { return strings.HasPrefix(url, "https://") },
+		"noscheme": func(url string) string { return url[strings.Index(url, "://")+len("://"):] },
+		"default":  func(fallback, value string) string { return firstOf(value, fallback) },
 	}).Parse(text)
 	if err != nil {
 		return nil, err
@@ -198,17 +219,35 @@ func escapeList(list *parse.ListNode) {
 	}
 }
 
-// escape makes a value safe in a dialect, or refuses it.
-func escape(d phonefile.Dialect, value string) (string, error) {
+// check refuses a value that would end its line, or that a file cannot hold.
+func check(value string) error {
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("%w: it is not UTF-8", ErrValue)
+	}
 	for _, r := range value {
-		if r < ' ' || r == 0x7f || r == '\u0085' || r == '\u2028' || r == '\u2029' {
-			return "", fmt.Errorf("%w: line breaks and control characters", ErrValue)
+		if r < ' ' || r == 0x7f || r == '\u0085' || r == '\u2028' || r == '\u2029' || r == '\ufffd' || r == '\ufffe' || r == '\uffff' {
+			return fmt.Errorf("%w: line breaks and control characters", ErrValue)
 		}
 	}
+	return nil
+}
+
+// escape makes a value safe in a dialect, or refuses it. Space at its ends is not
+// kept by any of them.
+func escape(d phonefile.Dialect, value string) (string, error) {
+	if err := check(value); err != nil {
+		return "", err
+	}
+	value = strings.TrimSpace(value)
 	switch d {
-	case phonefile.YealinkINI:
-		// A line ends the value; nothing else does. Space at its ends is not kept.
-		return strings.TrimSpace(value), nil
+	case phonefile.YealinkINI: // a line ends the value; nothing else does
+		return value, nil
+	case phonefile.SnomXML, phonefile.GrandstreamXML:
+		var b strings.Builder
+		if err := xml.EscapeText(&b, []byte(value)); err != nil {
+			return "", err
+		}
+		return b.String(), nil
 	}
 	return "", fmt.Errorf("%w: unknown dialect %q", ErrManifest, d)
 }

@@ -16,7 +16,7 @@ import (
 	"hotdeskd/internal/phonefile"
 )
 
-//go:embed yealink
+//go:embed yealink snom grandstream
 var shipped embed.FS
 
 // Errors of this package.
@@ -54,7 +54,10 @@ type Model struct {
 	Name     string `yaml:"name"` // as the phone's User-Agent says it
 	Accounts int    `yaml:"accounts"`
 	LineKeys int    `yaml:"line_keys"`
-	Vendor   string `yaml:"-"`
+	// ScreenKeys is how many of the line keys are Grandstream's virtual keys; those
+	// after them have numbers of their own. 0 for all.
+	ScreenKeys int    `yaml:"screen_keys"`
+	Vendor     string `yaml:"-"`
 	// AuthNameAOR: there is no separate authentication name.
 	AuthNameAOR bool `yaml:"-"`
 }
@@ -77,6 +80,14 @@ type manifest struct {
 	Protected   []string    `yaml:"protected"`   // key patterns; * stands for anything
 	Models      []Model     `yaml:"models"`
 	Refused     []refused   `yaml:"refused"`
+}
+
+// Screen is ScreenKeys, or all keys.
+func (m Model) Screen() int {
+	if m.ScreenKeys > 0 {
+		return m.ScreenKeys
+	}
+	return m.LineKeys
 }
 
 // refused are products that are recognised and not served.
@@ -117,12 +128,16 @@ func Load() (*Set, error) { return load(shipped) }
 
 func load(files fs.FS) (*Set, error) {
 	s := &Set{models: map[string]Model{}, byModel: map[string]*vendor{}}
+	l, err := loadLocale()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
 	folders, err := fs.ReadDir(files, ".")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	for _, f := range folders {
-		v, err := loadVendor(files, f.Name())
+		v, err := loadVendor(files, f.Name(), l)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrManifest, f.Name(), err)
 		}
@@ -143,7 +158,7 @@ func load(files fs.FS) (*Set, error) {
 	return s, nil
 }
 
-func loadVendor(files fs.FS, dir string) (*vendor, error) {
+func loadVendor(files fs.FS, dir string, l locale) (*vendor, error) {
 	text, err := fs.ReadFile(files, dir+"/manifest.yaml")
 	if err != nil {
 		return nil, err
@@ -177,12 +192,12 @@ func loadVendor(files fs.FS, dir string) (*vendor, error) {
 			*of.into = append(*of.into, re)
 		}
 	}
-	return v, v.loadTemplates(files, dir)
+	return v, v.loadTemplates(files, dir, l)
 }
 
 // loadTemplates reads a template for each kind of file; parts.tmpl holds what
 // they share.
-func (v *vendor) loadTemplates(files fs.FS, dir string) error {
+func (v *vendor) loadTemplates(files fs.FS, dir string, l locale) error {
 	parts, err := fs.ReadFile(files, dir+"/parts.tmpl")
 	if err != nil {
 		return err
@@ -193,7 +208,7 @@ func (v *vendor) loadTemplates(files fs.FS, dir string) error {
 		if err != nil {
 			return err
 		}
-		if v.templates[kind], err = parseTemplate(name, string(text), string(parts), v.Dialect); err != nil {
+		if v.templates[kind], err = parseTemplate(name, string(text), string(parts), v.Dialect, l); err != nil {
 			return err
 		}
 	}

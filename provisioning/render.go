@@ -130,9 +130,12 @@ func (s *Server) describe(p hotdesk.Phone, version uint64) phonetemplates.Phone 
 		Server: phonetemplates.Server{
 			URL: s.DeviceURL(d), User: string(d.ID), Password: s.Desk.HTTPPassword(d).Reveal(),
 		},
-		Language: p.Language(), TimeZone: p.Site.TimeZone, NTP: p.Site.Phones.NTP,
+		Language: p.Language(), TimeZone: p.Site.TimeZone, Country: p.Site.Country, NTP: p.Site.Phones.NTP,
 		AdminPassword: s.Desk.AdminPassword(d).Reveal(),
-		Dial:          phonetemplates.DialPlan{Emergency: plan.Emergency, Codes: plan.Codes, Prefixes: plan.Prefixes},
+		Dial: phonetemplates.DialPlan{
+			Emergency: plan.Emergency, Codes: plan.Codes, Prefixes: plan.Prefixes,
+			Extensions: p.Site.Dialing.Extensions, OutsidePrefix: p.Site.Dialing.OutsidePrefix,
+		},
 	}
 }
 
