@@ -149,7 +149,7 @@ func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phone
 	if err != nil {
 		_, err = s.Desk.Enrol(c.Request.Context(), hotdesk.Pending{
 			MAC: mac, Model: asked.Model, Site: site, Source: c.Request.RemoteAddr,
-			UserAgent: clip(c.Request.UserAgent()), Seen: s.Desk.Now(),
+			UserAgent: clip(c.Request.UserAgent()), Seen: s.Desk.Now(), Problem: asked.Problem,
 		})
 		if errors.Is(err, hotdesk.ErrPending) {
 			s.hold(c, site, mac, asked, "Waiting for approval")
@@ -266,7 +266,7 @@ func (s *Server) write(c *gin.Context, f phonetemplates.File) bool {
 // hold serves the file without an account: the phone waits, or is let go.
 func (s *Server) hold(c *gin.Context, site string, mac hotdesk.MAC, asked phonetemplates.Request, label string) {
 	model := asked.Model
-	if model == "" {
+	if s.Templates.FileName(model, mac.String()) == "" { // none that we know, or one that is refused
 		model = s.Templates.AnyModel(asked.Vendor)
 	}
 	f, err := s.Templates.Render(phonetemplates.Holding, phonetemplates.Phone{

@@ -75,6 +75,32 @@ func TestPending(t *testing.T) {
 	}
 }
 
+// Phones of every vendor wait with a file of their own kind; a DECT base waits
+// with the reason why it cannot be used.
+func TestPendingVendors(t *testing.T) {
+	d := newDesk(t)
+	for _, c := range []struct{ file, agent, mac, model, problem, kind string }{
+		{"snomD785-000413000009.htm", "", "000413000009", "snom-d785", "", "text/xml"},
+		{"cfgc074ad000009.xml", "Grandstream Model HW GRP2614 SW 1.0.5.15 DevId c074ad000009", "c074ad000009", "grandstream-grp2614", "", "text/xml"},
+		{"snomM900-000413b60680.htm", "", "000413b60680", "snom-m900", "dect-base", "text/xml"},
+		{"805ec0d9c744.cfg", "Yealink W90DM 130.87.0.10 80:5e:c0:d9:c7:44", "805ec0d9c744", "yealink-w90dm", "dect-base", "text/plain"},
+	} {
+		url := strings.Replace(d.enrolment("roma", c.mac), c.mac+".cfg", c.file, 1)
+		res := d.ask(http.MethodGet, url, inner, "", "User-Agent", c.agent)
+		body := text(t, res)
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != c.kind || !strings.Contains(body, strings.TrimPrefix(d.EnrolmentURL("roma"), "http://")) {
+			t.Errorf("%s: %d %v\n%s", c.file, res.StatusCode, res.Header, body)
+		}
+		found := false
+		for _, p := range d.live.Pending() {
+			found = found || p.MAC.String() == c.mac && p.Model == c.model && p.Problem == c.problem
+		}
+		if !found {
+			t.Errorf("%s: pending are %+v", c.file, d.live.Pending())
+		}
+	}
+}
+
 // An approved phone is claimed by its first GET, gets its account, URL and
 // password, and is then at home at its own URL.
 func TestClaim(t *testing.T) {
