@@ -121,7 +121,7 @@ func (v *vendor) override(f *phonefile.File, layers []Layer, setBy map[string]st
 // no administrator may set (ErrProtected).
 func (s *Set) CheckParameter(key string) error {
 	if !slices.ContainsFunc(s.vendors, func(v *vendor) bool { return phonefile.ValidKey(v.Dialect, key) || v.protected(key) }) {
-		return fmt.Errorf("%w: %q has the form of no vendor's parameter (phone_setting.ring_type, user_ringer.1, P104)", ErrValue, key)
+		return fmt.Errorf("%w: %q has the form of no vendor's parameter (phone_setting.ring_type, ring_sound, codec_priority_list.1, P104)", ErrValue, key)
 	}
 	for _, v := range s.vendors {
 		if v.protected(key) {
