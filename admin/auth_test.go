@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"hotdeskd/hotdesk"
 )
@@ -414,5 +415,41 @@ func TestOpenAPISaysWho(t *testing.T) {
 				t.Errorf("%s %s does not say who may use it", method, path)
 			}
 		}
+	}
+}
+
+// A phone that was reset shows as a re-claim with what to do, is let in by
+// approving its device, and its requests are listed with their reasons.
+func TestApproveReclaim(t *testing.T) {
+	d := newDesk(t)
+	d.office()
+	p, err := d.Claim(context.Background(), hotdesk.MAC{0x80, 0x5e, 0xc0, 0, 0, 1}, "roma", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.want("POST", "/devices/HD0001/approve", "", 200) // nothing asks: it stays as it is
+	d.live.TurnAway(p.Device, "roma", "192.0.2.7:4000")
+	d.later.Store(int64(11 * time.Second))
+	d.live.TurnAway(p.Device, "roma", "192.0.2.7:4000")
+	d.live.NoteRequest(hotdesk.ProvisioningRequest{MAC: "805ec0000001", Device: "HD0001", Site: "roma", Verdict: "challenged", Reason: "wrong HTTP password", Status: 401})
+	d.live.NoteRequest(hotdesk.ProvisioningRequest{MAC: "805ec0000077", Verdict: "not-found", Reason: "no token", Status: 404})
+	if got := d.ask("GET", "/devices/HD0001", "").Body.String(); !strings.Contains(got, "re-claim: ") || !strings.Contains(got, "hotdeskd device approve HD0001") {
+		t.Errorf("the device shows %s", got)
+	}
+	for path, want := range map[string]string{"/devices/HD0001/requests": "wrong HTTP password", "/devices/80:5e:c0:00:00:77/requests": "no token", "/requests": "no token"} {
+		if got := d.ask("GET", path, ""); got.Code != 200 || !strings.Contains(got.Body.String(), want) {
+			t.Errorf("%s: %d %s", path, got.Code, got.Body)
+		}
+	}
+	d.want("GET", "/devices/805ec0000078/requests", "", 404)
+	d.live.Registered("HD0001", hotdesk.Registration{Source: "udp:192.0.2.1:5060"})
+	d.alive = true
+	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "still answers at udp:192.0.2.1:5060") {
+		t.Errorf("while the old phone answers: %v", got)
+	}
+	d.alive = false
+	d.want("POST", "/devices/HD0001/approve", "", 200)
+	if p, _ := d.Phone("HD0001"); p.Device.Claimed {
+		t.Error("the device cannot be claimed again")
 	}
 }

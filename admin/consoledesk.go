@@ -48,7 +48,7 @@ type pendingRow struct {
 type phoneRow struct {
 	ID, MAC, Model, Site, Desk string
 	State, Word, Icon, User    string
-	Session                    bool
+	Session, Reclaim           bool
 	Since                      *stay
 	Registered, InCall         bool
 	Source                     string
@@ -173,6 +173,7 @@ func (s *Server) fill(ctx context.Context, p *deskPage) {
 			ID: *d.ID, MAC: d.MAC, Model: d.Model, Site: d.Site, Desk: d.Desk, State: d.State, Session: phone.Session != nil,
 			Registered: d.Registered, InCall: d.InCall, Source: d.Source, Config: d.Config.State, ConfigIcon: configIcon(d.Config.State),
 		}
+		_, row.Reclaim = s.Desk.Reclaimable(phone.Device.ID)
 		row.Word, row.Icon = words(d.State)
 		if d.InCall {
 			row.Word = row.Word + ", in a call"

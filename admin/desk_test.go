@@ -35,7 +35,9 @@ type desk struct {
 	mu     sync.Mutex
 	synced []string // check-syncs, "HD0001 event"
 	phones error    // of CheckSync
-	chain  error    // of Verify
+	alive  bool     // the registered phone still answers
+	later  atomic.Int64
+	chain  error // of Verify
 	ready  error
 	access *access.Access
 	calls  []hotdesk.Call
@@ -106,6 +108,8 @@ func (d *desk) CheckSync(_ context.Context, id hotdesk.DeviceID, cs hotdesk.Chec
 	return d.phones
 }
 
+func (d *desk) Alive(context.Context, hotdesk.DeviceID) bool { return d.alive }
+
 func (d *desk) Prepare(context.Context, hotdesk.DeviceID) (string, []hotdesk.CheckSync, error) {
 	return "", []hotdesk.CheckSync{{Event: "gentle"}, {Event: "restart", Reboot: true}}, nil
 }
@@ -147,9 +151,11 @@ func newDesk(tb testing.TB) *desk {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := &desk{t: tb, live: hotdesk.NewLive(time.Now), store: &flakyStore{Store: db}}
+	d := &desk{t: tb, store: &flakyStore{Store: db}}
+	now := func() time.Time { return time.Now().Add(time.Duration(d.later.Load())) }
+	d.live = hotdesk.NewLive(now)
 	models := []hotdesk.Model{{ID: "yealink-t46u", Vendor: "yealink", LineKeys: 27}}
-	d.Service, err = hotdesk.New(hotdesk.Options{Store: d.store, Vault: quickVault{}, Live: d.live, Realm: "hotdeskd", Now: time.Now, Models: models})
+	d.Service, err = hotdesk.New(hotdesk.Options{Store: d.store, Vault: quickVault{}, Live: d.live, Realm: "hotdeskd", Now: now, Models: models})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -157,7 +163,7 @@ func newDesk(tb testing.TB) *desk {
 	done := make(chan error, 1)
 	go func() { done <- d.Serve(ctx) }()
 	<-d.Ready()
-	if d.access, err = access.New(access.Options{Store: d.store, Hasher: quickVault{}, Now: time.Now}); err != nil {
+	if d.access, err = access.New(access.Options{Store: d.store, Hasher: quickVault{}, Now: now}); err != nil {
 		tb.Fatal(err)
 	}
 	doneAccess := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"hotdeskd/hotdesk"
@@ -77,6 +78,10 @@ func (s *Server) devices() {
 		return &none{}, s.Desk.Replace(ctx, p.Device.ID, mac, in.Body.Model, by(ctx))
 	})
 	route(s, look(), http.MethodGet, "/devices/{id}/explain", "Say where each parameter of the configuration comes from", 200, s.explain)
+	route(s, look(), http.MethodGet, "/devices/{id}/requests", "The last requests of the phone for its files, and what came of them", 200, s.requests)
+	route(s, lookWide(), http.MethodGet, "/requests", "The last requests of all phones, strangers included", 200, func(context.Context, *none) (*body[list[hotdesk.ProvisioningRequest]], error) {
+		return listOf(s.Live.Requests("", "")), nil
+	})
 	route(s, look(), http.MethodGet, "/devices/{id}/config", "Show the device's configuration", 200, s.config)
 }
 
@@ -165,7 +170,14 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	Body *DevicePatch
 }) (*body[Device], error) {
 	if p, err := s.find(ctx, in.ID); err == nil {
-		return s.shown(ctx, p, nil) // it was approved already
+		if _, again := s.Desk.Reclaimable(p.Device.ID); !again {
+			return s.shown(ctx, p, nil) // it was approved already
+		}
+		if err := s.Desk.ApproveReclaim(ctx, p.Device.ID, s.Phones.Alive, by(ctx)); err != nil {
+			return nil, err
+		}
+		p, err = s.Desk.Phone(p.Device.ID)
+		return s.shown(ctx, p, err)
 	}
 	mac, err := hotdesk.ParseMAC(in.ID)
 	if err != nil {
@@ -183,6 +195,24 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	}
 	p, err := s.Desk.Approve(ctx, mac, spec, by(ctx))
 	return s.shown(ctx, p, err)
+}
+
+// requests are those of a device or, by its MAC, of a phone that is none yet.
+func (s *Server) requests(ctx context.Context, in *DeviceInput) (*body[list[hotdesk.ProvisioningRequest]], error) {
+	p, err := s.find(ctx, in.ID)
+	if err == nil {
+		return listOf(s.Live.Requests(p.Device.ID, "")), nil
+	}
+	mac, macErr := hotdesk.ParseMAC(in.ID)
+	if macErr != nil {
+		return nil, err
+	}
+	all := s.Live.Requests("", mac.String())
+	all = slices.DeleteFunc(all, func(r hotdesk.ProvisioningRequest) bool { return !who(ctx).Sees(r.Site) })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w: no phone with MAC %s has asked for anything since the server's start", hotdesk.ErrNotFound, mac)
+	}
+	return listOf(all), nil
 }
 
 func (s *Server) login(ctx context.Context, in *struct {

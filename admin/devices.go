@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -80,21 +81,21 @@ func (s *Server) device(ctx context.Context, p hotdesk.Phone) Device {
 	if p.Device.Claimed && !d.Registered {
 		d.Problems = append(d.Problems, "not registered")
 	}
-	d.Problems = append(d.Problems, s.troubles(p.Device.ID)...)
+	d.Problems = append(d.Problems, s.troubles(p)...)
 	if d.Config.State == "stale" {
 		d.Problems = append(d.Problems, "the phone does not fetch its configuration")
 	}
 	return d
 }
 
-// turnedAway is how long a phone may be without its HTTP password before that is
-// a problem: at every boot it asks once without and then with it.
-const turnedAway = 10 * time.Second
-
 // troubles says in words what an administrator should know or can do.
-func (s *Server) troubles(id hotdesk.DeviceID) (all []string) {
-	if since := s.Live.BarredSince(id); !since.IsZero() && s.Desk.Now().Sub(since) > turnedAway {
-		all = append(all, "a phone with this MAC asks for its configuration without its password; if it was reset to factory settings: hotdeskd device release "+string(id))
+func (s *Server) troubles(p hotdesk.Phone) (all []string) {
+	id := p.Device.ID
+	if t, ok := s.Desk.Reclaimable(id); ok {
+		all = append(all, fmt.Sprintf("re-claim: a phone with this MAC asks for its configuration without its password, from %s; if it was reset to factory settings: hotdeskd device approve %s", t.Source, id))
+	}
+	if r := s.Live.Requests(id, ""); len(r) > 0 && r[0].Model != "" && r[0].Model != p.Device.Model {
+		all = append(all, "the phone says it is a "+r[0].Model+" and the record says "+p.Device.Model+"; if the phone is right: hotdeskd device replace "+string(id)+" "+p.Device.MAC.String()+" --model "+r[0].Model)
 	}
 	if until := s.Desk.HeldUntil(id); !until.IsZero() {
 		all = append(all, "emergency hold until "+until.UTC().Format(time.RFC3339)+": only the person at the desk can log in or out")

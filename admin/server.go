@@ -35,6 +35,8 @@ type Journal interface {
 type Phones interface {
 	CheckSync(context.Context, hotdesk.DeviceID, hotdesk.CheckSync) error
 	TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error)
+	// Alive tells whether the phone that registered as the device still answers.
+	Alive(context.Context, hotdesk.DeviceID) bool
 }
 
 // Ladder returns the ways to tell a device's phone to fetch, gentle ones first.

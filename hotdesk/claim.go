@@ -44,9 +44,7 @@ func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phon
 		case dev.Site != site:
 			return ErrAnotherSite
 		}
-		dev.Claimed, dev.ClaimOp = true, row.Op
-		dev.URLNumber++
-		dev.raise()
+		dev.renew(row.Op)
 		row := row
 		row.Device = id
 		return errors.Join(put(tx, deviceKey(id), dev), audit(tx, row))
@@ -57,15 +55,28 @@ func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phon
 	return s.Phone(id)
 }
 
+// ProblemNotListed is why a phone cannot be approved at a site that takes listed
+// phones only (enrolment: known).
+const ProblemNotListed = "not-listed"
+
 // Enrol decides about a phone whose MAC no device has: where the site takes every
-// phone it becomes a device at once, elsewhere it waits for an administrator
-// (ErrPending), and nothing is written.
+// phone it becomes a device at once, elsewhere it waits for an administrator, or
+// to be listed (ErrPending), and nothing is written. One address brings at most
+// 60 new phones a minute; what is more is ErrBusy.
 func (s *Service) Enrol(ctx context.Context, p Pending) (Phone, error) {
 	s.snap.mu.RLock()
-	site := s.snap.sites[p.Site]
-	automatic := site != nil && site.Enrolment == "automatic"
+	enrolment := ""
+	if site := s.snap.sites[p.Site]; site != nil {
+		enrolment = site.Enrolment
+	}
 	s.snap.mu.RUnlock()
-	if automatic && p.Model != "" && p.Problem == "" {
+	if enrolment == "known" && p.Problem == "" {
+		p.Problem = ProblemNotListed
+	}
+	if enrolment == "automatic" && p.Model != "" && p.Problem == "" {
+		if !s.live.mayBring(p.Source) {
+			return Phone{}, ErrBusy
+		}
 		phone, err := s.AddDevice(ctx, DeviceSpec{MAC: p.MAC.String(), Model: &p.Model, Site: &p.Site}, "phone")
 		if errors.Is(err, ErrConflict) { // its other request was faster
 			return s.PhoneByMAC(p.MAC)
@@ -75,7 +86,9 @@ func (s *Service) Enrol(ctx context.Context, p Pending) (Phone, error) {
 		}
 		s.log.Warn("phone could not be added; it waits for approval", "mac", p.MAC.String(), "err", err)
 	}
-	s.live.SeePending(p)
+	if !s.live.SeePending(p) {
+		return Phone{}, ErrBusy
+	}
 	return Phone{}, ErrPending
 }
 
@@ -181,6 +194,17 @@ func conflictUnless(id DeviceID, tx Txn, op string) error {
 	return fmt.Errorf("%w: the MAC belongs to %s", ErrConflict, id)
 }
 
+// problemWords explains why a pending phone cannot be approved.
+func problemWords(p Pending) string {
+	switch p.Problem {
+	case ProblemNotListed:
+		return "site " + p.Site + " takes listed phones only; list it: hotdeskd device add " + p.MAC.String() + " --model MODEL --site " + p.Site
+	case "dect-base":
+		return "it is a DECT base, which has many handsets and no desk"
+	}
+	return p.Problem
+}
+
 // Approve turns a pending phone into a device; spec may add what the phone did
 // not tell (its model) and what nobody could (its desk).
 func (s *Service) Approve(ctx context.Context, mac MAC, spec DeviceSpec, by string) (Phone, error) {
@@ -192,7 +216,7 @@ func (s *Service) Approve(ctx context.Context, mac MAC, spec DeviceSpec, by stri
 		return Phone{}, fmt.Errorf("%w: no phone with MAC %s has asked for its configuration", ErrNotFound, mac)
 	}
 	if p.Problem != "" {
-		return Phone{}, fmt.Errorf("%w: this phone cannot be approved: %s", ErrInvalid, p.Problem)
+		return Phone{}, fmt.Errorf("%w: this phone cannot be approved: %s", ErrInvalid, problemWords(p))
 	}
 	spec.MAC = mac.String()
 	if spec.Model == nil {

@@ -110,7 +110,7 @@ func (d *desk) start(closeStore func() error) {
 	d.t.Helper()
 	var err error
 	d.Service, err = hotdesk.New(hotdesk.Options{
-		Store: d.store, Vault: quickVault{}, Live: d.live, Models: models, Transports: []string{"udp", "tcp"}, Realm: "hotdeskd", Now: d.clock.Now,
+		Store: d.store, Vault: quickVault{}, Live: d.live, Models: models, Transports: []string{"udp", "tcp"}, NoHTTPS: true, Realm: "hotdeskd", Now: d.clock.Now,
 		Parameter: func(key string) error {
 			if key == "account.1.password" {
 				return errors.New(key + " is set by hotdeskd")

@@ -160,11 +160,21 @@ func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
 	})
 }
 
-// Rotate gives the device a new secret. With now, all older ones end at once;
-// otherwise they hold until the phone has proven the new one.
+// Rotate gives the device a new SIP secret, provisioning URL and HTTP password.
+// The old ones hold until the phone has proven the new secret: then it has read
+// the file that tells it all three. With now, the older SIP secrets end at once.
 func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) error {
-	return s.changeDevice(ctx, id, s.row("device.rotated", by), func(_ Txn, d *Device) error {
+	return s.changeDevice(ctx, id, s.row("device.rotated", by), func(tx Txn, d *Device) error {
+		f, _, err := get[Fetched](tx, fetchedKey(id))
+		if err != nil {
+			return err
+		}
+		if f.Proven >= d.URLProof {
+			d.URLFloor = d.URLNumber // the phone knows the present URL
+		}
+		d.URLNumber++
 		d.raise()
+		d.URLProof = d.Generation
 		if now {
 			d.Floor = d.Generation
 		}
@@ -178,7 +188,7 @@ func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
 		return err
 	}
 	row := s.row("device.released", by)
-	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
+	err := s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
 		if err := s.endSession(tx, d, row, "released"); err != nil {
 			return err
 		}
@@ -187,6 +197,10 @@ func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
 		d.Floor = d.Generation
 		return nil
 	})
+	if err == nil {
+		s.live.Admitted(id)
+	}
+	return err
 }
 
 // Replace gives a device another phone: the HD number, desk and keys stay, the
@@ -219,6 +233,7 @@ func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by s
 			d.Model = model
 		}
 		d.URLNumber++ // the old phone's URL now lets it go
+		d.URLFloor = d.URLNumber
 		d.raise()
 		d.Floor = d.Generation
 		tx.Delete(fetchedKey(id))

@@ -123,11 +123,43 @@ func TestPendingIsBounded(t *testing.T) {
 	now := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 	live := hotdesk.NewLive(func() time.Time { return now })
 	for n := range 1100 {
-		live.SeePending(hotdesk.Pending{MAC: hotdesk.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}, Seen: now.Add(time.Duration(n) * time.Second)})
+		now = now.Add(time.Second)
+		if !live.SeePending(hotdesk.Pending{MAC: hotdesk.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}, Source: "192.0.2.1:1", Seen: now}) {
+			t.Fatalf("phone %d, one a second, is not taken", n)
+		}
 	}
 	waiting := live.Pending()
 	if len(waiting) != 1000 || waiting[0].MAC != (hotdesk.MAC{2, 0, 0, 0, 0, 100}) {
 		t.Errorf("%d wait, the first is %s", len(waiting), waiting[0].MAC)
+	}
+}
+
+// One address brings sixty new phones a minute, whatever its port, and no more;
+// those that are known already and other addresses are not held up by it.
+func TestNewcomersFromOneAddress(t *testing.T) {
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+	live := hotdesk.NewLive(func() time.Time { return now })
+	bring := func(n int, source string) bool {
+		return live.SeePending(hotdesk.Pending{MAC: hotdesk.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}, Source: source, Seen: now})
+	}
+	taken := 0
+	for n := range 500 {
+		if bring(n, fmt.Sprintf("192.0.2.1:%d", 1000+n)) {
+			taken++
+		}
+	}
+	if taken != 60 {
+		t.Errorf("%d phones of one address were taken in a minute, want 60", taken)
+	}
+	if !bring(0, "192.0.2.1:1") {
+		t.Error("a phone that waits already is turned away")
+	}
+	if !bring(900, "192.0.2.2:1") {
+		t.Error("another address is held up")
+	}
+	now = now.Add(time.Minute)
+	if !bring(901, "192.0.2.1:1") {
+		t.Error("a minute later it is still held up")
 	}
 }
 

@@ -40,16 +40,16 @@ const maxPending = 1000
 // phones and the stream of events. sip and provisioning write it; the rules,
 // resync, admin and provisioning read it. It holds no socket.
 type Live struct {
-	now     func() time.Time
-	mu      sync.Mutex
-	regs    map[DeviceID]Registration
-	legs    map[DeviceID]map[string]time.Time // Call-ID -> since
-	free    map[DeviceID]time.Time            // end of the last leg
-	pending map[MAC]Pending
-	stale   map[DeviceID]bool      // phones that do not take their configuration
-	barred  map[DeviceID]time.Time // phones that came without their HTTP password, since when
-	pbxs    map[string]PBXStatus
-	events  events
+	now      func() time.Time
+	mu       sync.Mutex
+	regs     map[DeviceID]Registration
+	legs     map[DeviceID]map[string]time.Time // Call-ID -> since
+	free     map[DeviceID]time.Time            // end of the last leg
+	pending  map[MAC]Pending
+	stale    map[DeviceID]bool // phones that do not take their configuration
+	pbxs     map[string]PBXStatus
+	events   events
+	visitors visitors
 }
 
 // NewLive returns an empty Live that takes the time of events from now.
@@ -61,9 +61,9 @@ func NewLive(now func() time.Time) *Live {
 		free:    map[DeviceID]time.Time{},
 		pending: map[MAC]Pending{},
 		stale:   map[DeviceID]bool{},
-		barred:  map[DeviceID]time.Time{},
 		pbxs:    map[string]PBXStatus{},
 	}
+	l.visitors.init()
 	l.events.init(now())
 	return l
 }
@@ -154,21 +154,6 @@ func (l *Live) Legs(id DeviceID) int {
 	return len(l.legs[id])
 }
 
-// SeePending notes a phone that waits for approval.
-func (l *Live) SeePending(p Pending) {
-	l.mu.Lock()
-	_, known := l.pending[p.MAC]
-	if !known && len(l.pending) >= maxPending {
-		oldest := slices.MinFunc(slices.Collect(maps.Values(l.pending)), func(a, b Pending) int { return a.Seen.Compare(b.Seen) })
-		delete(l.pending, oldest.MAC)
-	}
-	l.pending[p.MAC] = p
-	l.mu.Unlock()
-	if !known {
-		l.Publish("device.pending", "", "", map[string]any{"mac": p.MAC.String(), "model": p.Model, "site": p.Site})
-	}
-}
-
 // Pending lists the waiting phones, longest seen first.
 func (l *Live) Pending() []Pending {
 	l.mu.Lock()
@@ -198,6 +183,7 @@ func (l *Live) Forget(id DeviceID) {
 	delete(l.regs, id)
 	delete(l.free, id)
 	delete(l.stale, id)
+	l.visitors.forgetVisits(id)
 }
 
 // Stale notes whether the phone ignores its check-syncs; it tells whether that
@@ -214,31 +200,6 @@ func (l *Live) Stale(id DeviceID, stale bool) bool {
 		delete(l.stale, id)
 	}
 	return true
-}
-
-// Barred notes that the device's phone came for its configuration without its
-// HTTP password; Admitted, that it had it. Many phones try without at every boot.
-func (l *Live) Barred(id DeviceID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.barred[id].IsZero() {
-		l.barred[id] = l.now()
-	}
-}
-
-// Admitted ends what Barred began.
-func (l *Live) Admitted(id DeviceID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.barred, id)
-}
-
-// BarredSince is when the phone was first turned away without having been let in
-// since; zero when it was not.
-func (l *Live) BarredSince(id DeviceID) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.barred[id]
 }
 
 // IsStale tells whether the phone ignores its check-syncs.

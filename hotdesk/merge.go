@@ -30,6 +30,9 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 				return err
 			}
 		}
+		if spec.RequireHTTPS != nil && *spec.RequireHTTPS && s.noHTTPS {
+			return fmt.Errorf("%w: site %s: require_https: the server has no HTTPS listener for phones; give it an address in provisioning.https of its configuration", ErrInvalid, spec.Name)
+		}
 		password := site.Phones.AdminPassword
 		site.merge(spec)
 		if err := s.sealAdminPassword(&site, password); err != nil {

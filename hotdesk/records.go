@@ -35,8 +35,12 @@ type Device struct {
 	// per-MAC file rendered as version 0, empty until resync has prepared it.
 	Wanted uint64 `json:"wanted"`
 	Digest string `json:"digest,omitempty"`
-	// URLNumber numbers the device's provisioning token and HTTP password.
+	// URLNumber numbers the device's provisioning token and HTTP password. While
+	// the phone has not proven generation URLProof, whose file tells it the new ones,
+	// those from URLFloor on are good too.
 	URLNumber uint64    `json:"url_number"`
+	URLFloor  uint64    `json:"url_floor,omitempty"`
+	URLProof  uint64    `json:"url_proof,omitempty"`
 	ClaimOp   string    `json:"claim_op,omitempty"` // operation that claimed it last
 	Created   time.Time `json:"created"`
 }

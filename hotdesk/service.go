@@ -40,9 +40,11 @@ type Options struct {
 	// Transports are those of udp, tcp and tls that the server listens on; nil
 	// stands for all.
 	Transports []string
-	Realm      string           // digest realm, for the HA1 of device secrets
-	Now        func() time.Time // wall clock of every decision
-	Log        *slog.Logger
+	// NoHTTPS: the server has no HTTPS listener for phones.
+	NoHTTPS bool
+	Realm   string           // digest realm, for the HA1 of device secrets
+	Now     func() time.Time // wall clock of every decision
+	Log     *slog.Logger
 }
 
 // Service is the rules at work. Its methods may be called from any goroutine
@@ -58,6 +60,7 @@ type Service struct {
 	log        *slog.Logger
 	snap       *snapshot
 	transports []string
+	noHTTPS    bool
 	ready      chan struct{}
 	broken     atomic.Pointer[error] // why the last transaction could not be written; nil when it was
 }
@@ -82,7 +85,7 @@ func New(o Options) (*Service, error) {
 	}
 	return &Service{
 		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm, parameter: o.Parameter,
-		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}), transports: o.Transports,
+		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}), transports: o.Transports, noHTTPS: o.NoHTTPS,
 	}, nil
 }
 

@@ -11,7 +11,7 @@ type Token struct {
 	Site    string   // enrolment token of this site; empty for a device token
 	Device  DeviceID // device token
 	Number  uint64
-	Current bool // a device token: the device exists and this is its present one
+	Current bool // a device token: the device exists and this is its present one, or one that its phone has not been told to change yet
 }
 
 // URLToken is the token in a device's own provisioning URL: id, number and 128
@@ -28,10 +28,32 @@ func (s *Service) EnrolmentToken(site string) string {
 	return s.vault.Derive("enrol", site, 1).Reveal()
 }
 
-// HTTPPassword is the password that a claimed phone sends; its user name is the
-// device id.
+// HTTPPassword is the password that a claimed phone is told to send; its user name
+// is the device id.
 func (s *Service) HTTPPassword(d Device) Secret {
 	return s.vault.Derive("http", string(d.ID), d.URLNumber)
+}
+
+// KnowsPassword tells whether a phone sent the device's HTTP password, or one that
+// it has not been told to change yet.
+func (s *Service) KnowsPassword(p Phone, user, password string) bool {
+	if user != string(p.Device.ID) || !p.Device.Claimed {
+		return false
+	}
+	for n := p.Device.oldestURL(p.Fetched); n <= p.Device.URLNumber; n++ {
+		if same(password, s.vault.Derive("http", string(p.Device.ID), n).Reveal()) {
+			return true
+		}
+	}
+	return false
+}
+
+// oldestURL is the lowest number whose URL and HTTP password are still good.
+func (d Device) oldestURL(f Fetched) uint64 {
+	if f.Proven >= d.URLProof {
+		return d.URLNumber
+	}
+	return max(d.URLFloor, 1)
 }
 
 // ReadToken recognises a token that was issued; ok is false for all others.
@@ -49,7 +71,7 @@ func (s *Service) ReadToken(text string) (t Token, ok bool) {
 		s.snap.mu.RLock()
 		defer s.snap.mu.RUnlock()
 		d := s.snap.devices[t.Device]
-		t.Current = d != nil && d.URLNumber == n
+		t.Current = d != nil && n <= d.URLNumber && n >= d.oldestURL(s.snap.fetched[t.Device])
 		return t, true
 	}
 	s.snap.mu.RLock()

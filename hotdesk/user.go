@@ -99,6 +99,9 @@ func (s *Service) Missing(site Site) []string {
 	if site.Emergency.CallerID == "" {
 		missing = append(missing, "emergency.caller_id")
 	}
+	if site.RequireHTTPS && s.noHTTPS {
+		missing = append(missing, "provisioning.https")
+	}
 	if len(site.Emergency.Address) == 0 {
 		missing = append(missing, "emergency.address")
 	}

@@ -127,9 +127,6 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 		}
 	}
 	// What would be unsafe to accept without the feature behind it.
-	if site.RequireHTTPS {
-		return fmt.Errorf("%w: %s: require_https: this version has no HTTPS listener yet; set it to false", ErrInvalid, where)
-	}
 	if site.Phones.SRTP != "off" {
 		return fmt.Errorf("%w: %s: phones.srtp: this version has no SRTP yet; set it to off", ErrInvalid, where)
 	}

@@ -29,7 +29,15 @@ type desk struct {
 	live  *hotdesk.Live
 	store *flakyStore
 	*Server
+
+	later atomic.Int64 // what a test adds to the time
+	alive atomic.Bool  // the registered phone still answers
 }
+
+// now is the clock of every decision.
+func (d *desk) now() time.Time { return time.Now().Add(time.Duration(d.later.Load())) }
+
+func (d *desk) wait(t time.Duration) { d.later.Add(int64(t)) }
 
 // flakyStore is a store that a test can switch off.
 type flakyStore struct {
@@ -94,14 +102,19 @@ func newDesk(tb testing.TB) *desk {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := &desk{t: tb, live: hotdesk.NewLive(time.Now), store: &flakyStore{Store: db}}
+	d := &desk{t: tb, store: &flakyStore{Store: db}}
+	d.live = hotdesk.NewLive(d.now)
 	templates, err := phonetemplates.Load()
 	if err != nil {
 		tb.Fatal(err)
 	}
+	var known []hotdesk.Model
+	for _, m := range templates.Models() {
+		known = append(known, hotdesk.Model{ID: m.ID, Vendor: m.Vendor, LineKeys: m.LineKeys, AuthNameAOR: m.AuthNameAOR})
+	}
 	d.Service, err = hotdesk.New(hotdesk.Options{
-		Store: d.store, Vault: quickVault{}, Live: d.live, Realm: "hotdeskd", Now: time.Now,
-		Models: []hotdesk.Model{{ID: model, Vendor: "yealink", LineKeys: 27}},
+		Store: d.store, Vault: quickVault{}, Live: d.live, Realm: "hotdeskd", Now: d.now,
+		Models: known,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -116,7 +129,8 @@ func newDesk(tb testing.TB) *desk {
 			tb.Error(err)
 		}
 	})
-	d.Server, err = New(Options{Desk: d.Service, Live: d.live, Templates: templates, URL: "http://192.0.2.1:8080/", SIPHost: "192.0.2.1", SIPPorts: map[string]int{"udp": 5060, "tcp": 5060, "tls": 5061}})
+	d.Server, err = New(Options{Desk: d.Service, Live: d.live, Templates: templates, URL: "http://192.0.2.1:8080/", SecureURL: "https://192.0.2.1:8443",
+		Alive: func(context.Context, hotdesk.DeviceID) bool { return d.alive.Load() }, SIPHost: "192.0.2.1", SIPPorts: map[string]int{"udp": 5060, "tcp": 5060, "tls": 5061}})
 	if err != nil {
 		tb.Fatal(err)
 	}

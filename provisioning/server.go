@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -24,6 +24,7 @@ type Desk interface {
 	URLToken(hotdesk.Device) string
 	EnrolmentToken(site string) string
 	HTTPPassword(hotdesk.Device) hotdesk.Secret
+	KnowsPassword(p hotdesk.Phone, user, password string) bool
 	Secret(id hotdesk.DeviceID, generation uint64) hotdesk.Secret
 	AdminPassword(hotdesk.Device) hotdesk.Secret
 	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
@@ -36,6 +37,8 @@ type Desk interface {
 	DialPlan(hotdesk.Phone) hotdesk.DialPlan
 	Claim(ctx context.Context, mac hotdesk.MAC, site, source string) (hotdesk.Phone, error)
 	Enrol(context.Context, hotdesk.Pending) (hotdesk.Phone, error)
+	Reclaim(ctx context.Context, was hotdesk.Device, site, source string, alive hotdesk.Alive) (hotdesk.Phone, error)
+	Reclaimable(hotdesk.DeviceID) (hotdesk.TurnedAway, bool)
 	Fetched(ctx context.Context, id hotdesk.DeviceID, version uint64) error
 	Release(ctx context.Context, id hotdesk.DeviceID, by string) error
 }
@@ -53,7 +56,10 @@ type Options struct {
 	// is on (udp, tcp, tls).
 	SIPHost  string
 	SIPPorts map[string]int
-	Log      *slog.Logger
+	// Alive tells whether the phone that registered as a device still answers; nil
+	// when nobody knows.
+	Alive hotdesk.Alive
+	Log   *slog.Logger
 }
 
 // Server answers the phones. It is safe for concurrent use.
@@ -76,6 +82,8 @@ func New(o Options) (*Server, error) {
 	s.router.RedirectTrailingSlash = false
 	s.router.GET("/p/:token/:file", s.get)
 	s.router.HEAD("/p/:token/:file", s.get)
+	s.router.GET("/:file", s.getBare)
+	s.router.GET("/p/:token", s.getBare) // what would be a token is the file
 	s.router.NoRoute(notFound)
 	return s, nil
 }
@@ -83,155 +91,220 @@ func New(o Options) (*Server, error) {
 // Handler is the server as net/http needs it.
 func (s *Server) Handler() http.Handler { return s.router }
 
-// notFound is the one answer to everything unknown: no file, no token, no MAC
-// can be told from any other.
-func notFound(c *gin.Context) {
-	c.Header("Content-Type", "text/plain; charset=utf-8")
-	c.String(http.StatusNotFound, "404 page not found\n")
+// get serves one file under a token.
+func (s *Server) get(c *gin.Context) {
+	q := s.inquire(c, c.Param("file"))
+	defer s.remember(q)
+	token, ok := s.Desk.ReadToken(c.Param("token"))
+	q.note.Site, q.note.Device = token.Site, token.Device
+	switch {
+	case !ok:
+		q.notFound("the token in the URL was never issued")
+	case !q.known || q.asked.Scope != phonetemplates.Own:
+		q.notFound("no file of that name is served to a phone that has its URL; it goes on to the next name")
+	case q.mac.IsZero():
+		q.notFound("no MAC in the name of the file")
+	case token.Site != "":
+		s.enrol(q, token.Site)
+	default:
+		s.own(q, token)
+	}
 }
 
-// get serves one file.
-func (s *Server) get(c *gin.Context) {
-	token, ok := s.Desk.ReadToken(c.Param("token"))
-	if !ok {
-		notFound(c)
-		return
+// getBare answers a phone that knows this server's address and no more: from a
+// site's networks, with the way to the site's enrolment URL, the same for every
+// phone of a vendor.
+func (s *Server) getBare(c *gin.Context) {
+	q := s.inquire(c, cmp.Or(c.Param("file"), c.Param("token")))
+	defer s.remember(q)
+	site, ok := s.siteOf(c.Request.RemoteAddr)
+	switch {
+	case !q.known || q.asked.Scope == phonetemplates.Absent:
+		q.notFound("no file of that name")
+	case !ok:
+		q.notFound("no token in the URL, and the address is in no site's networks")
+	default:
+		q.note.Site = site.Name
+		q.is("enrolment", "no token in the URL: the file leads to the enrolment URL of "+site.Name)
+		s.plain(q, phonetemplates.Enrolment, s.EnrolmentURL(site.Name), "")
 	}
-	asked, ok := s.Templates.Match(c.Param("file"), c.Request.UserAgent())
-	if !ok || asked.Scope != phonetemplates.Own {
-		notFound(c)
-		return
-	}
-	mac, err := hotdesk.ParseMAC(asked.MAC)
-	if err != nil {
-		notFound(c)
-		return
-	}
-	if token.Site != "" {
-		s.enrol(c, token.Site, mac, asked)
-		return
-	}
-	s.own(c, token, mac, asked)
 }
 
 // own serves a device by its own URL. A token that was issued but is not in use
 // any more lets the phone go, from a site's networks: it is never left bricked.
-func (s *Server) own(c *gin.Context, token hotdesk.Token, mac hotdesk.MAC, asked phonetemplates.Request) {
+func (s *Server) own(q *inquiry, token hotdesk.Token) {
 	p, err := s.Desk.Phone(token.Device)
 	if err == nil && token.Current && p.Device.Claimed {
-		if p.Device.MAC != mac {
-			notFound(c)
-			return
+		switch {
+		case p.Device.MAC != q.mac:
+			q.notFound("the URL is another phone's (" + p.Device.MAC.String() + ")")
+		case !s.rightVendor(q, p):
+		case p.Site.RequireHTTPS && !q.secure:
+			q.is("holding", "site "+p.Site.Name+" requires HTTPS: the file leads there")
+			s.plain(q, phonetemplates.Holding, s.DeviceURL(p.Device), "HTTPS")
+		default:
+			s.serve(q, p, "served", "by its own URL")
 		}
-		s.serve(c, p)
 		return
 	}
-	site, ok := s.siteOf(c.Request.RemoteAddr)
+	site, ok := s.siteOf(q.Request.RemoteAddr)
 	if !ok {
-		notFound(c)
+		q.notFound("the URL is revoked, and the address is in no site's networks")
 		return
 	}
-	s.hold(c, site, mac, asked, "")
+	q.note.Site = site.Name
+	q.is("release", "the URL is revoked: the phone is let go and led to the enrolment URL")
+	s.plain(q, phonetemplates.Release, s.EnrolmentURL(site.Name), "")
+}
+
+// rightVendor refuses a file of another vendor than the device's: the phone could
+// not read its own.
+func (s *Server) rightVendor(q *inquiry, p hotdesk.Phone) bool {
+	q.note.Device, q.note.Site = p.Device.ID, p.Device.Site
+	if p.Model.Vendor == "" || q.asked.Vendor == p.Model.Vendor {
+		return true
+	}
+	q.is("refused", "the phone asks as "+q.asked.Vendor+" and "+string(p.Device.ID)+" is a "+p.Device.Model+"; if that is wrong: hotdeskd device replace "+string(p.Device.ID)+" "+p.Device.MAC.String()+" --model MODEL")
+	notFound(q.Context)
+	return false
 }
 
 // enrol serves a phone that comes by the enrolment URL, as option 66 makes many
 // do at every boot.
-func (s *Server) enrol(c *gin.Context, site string, mac hotdesk.MAC, asked phonetemplates.Request) {
-	p, err := s.Desk.PhoneByMAC(mac)
-	if err == nil && p.Device.Claimed {
-		s.returning(c, p)
+func (s *Server) enrol(q *inquiry, site string) {
+	p, err := s.Desk.PhoneByMAC(q.mac)
+	if err == nil && !s.rightVendor(q, p) {
 		return
 	}
-	if c.Request.Method == http.MethodHead { // only looking
-		notFound(c)
-		return
+	switch {
+	case s.siteNamed(site).RequireHTTPS && !q.secure:
+		q.is("holding", "site "+site+" requires HTTPS: the file leads there")
+		s.plain(q, phonetemplates.Holding, s.EnrolmentURL(site), "HTTPS")
+	case err == nil && p.Device.Claimed:
+		s.returning(q, p, site)
+	case q.Request.Method == http.MethodHead:
+		q.notFound("HEAD says nothing about a phone that is not enrolled")
+	case err == nil:
+		s.claim(q, p, site)
+	default:
+		s.newcomer(q, site)
 	}
-	if err != nil {
-		_, err = s.Desk.Enrol(c.Request.Context(), hotdesk.Pending{
-			MAC: mac, Model: asked.Model, Site: site, Source: c.Request.RemoteAddr,
-			UserAgent: clip(c.Request.UserAgent()), Seen: s.Desk.Now(), Problem: asked.Problem,
-		})
-		if errors.Is(err, hotdesk.ErrPending) {
-			s.hold(c, site, mac, asked, "Waiting for approval")
-			return
-		}
-		if err != nil {
-			s.Log.Warn("phone could not be enrolled", "mac", mac.String(), "err", err)
-			later(c)
-			return
-		}
+}
+
+// newcomer answers a phone whose MAC no device has.
+func (s *Server) newcomer(q *inquiry, site string) {
+	p, err := s.Desk.Enrol(q.Request.Context(), hotdesk.Pending{
+		MAC: q.mac, Model: q.asked.Model, Site: site, Source: q.Request.RemoteAddr,
+		UserAgent: clip(q.Request.UserAgent()), Seen: s.Desk.Now(), Problem: q.asked.Problem,
+	})
+	switch {
+	case err == nil:
+		s.claim(q, p, site)
+	case errors.Is(err, hotdesk.ErrPending):
+		q.is("holding", "nobody has approved this phone yet")
+		s.plain(q, phonetemplates.Holding, s.EnrolmentURL(site), "Waiting for approval")
+	case errors.Is(err, hotdesk.ErrBusy):
+		q.later("more than 60 new phones in a minute from one address")
+	default:
+		s.Log.Warn("phone could not be enrolled", "mac", q.mac.String(), "err", err)
+		q.later(err.Error())
 	}
-	claimed, err := s.Desk.Claim(c.Request.Context(), mac, site, c.Request.RemoteAddr)
+}
+
+// claim hands an approved device's phone its identity.
+func (s *Server) claim(q *inquiry, p hotdesk.Phone, site string) {
+	claimed, err := s.Desk.Claim(q.Request.Context(), q.mac, site, q.Request.RemoteAddr)
 	switch {
 	case errors.Is(err, hotdesk.ErrConflict): // somebody was faster
-		if p, err = s.Desk.PhoneByMAC(mac); err != nil {
-			notFound(c)
+		if p, err = s.Desk.PhoneByMAC(q.mac); err != nil {
+			q.notFound("the device was removed meanwhile")
 			return
 		}
-		s.returning(c, p)
+		s.returning(q, p, site)
 	case errors.Is(err, hotdesk.ErrBlocked):
-		s.hold(c, site, mac, asked, "Blocked")
+		q.is("holding", "the device is blocked")
+		s.plain(q, phonetemplates.Holding, s.EnrolmentURL(site), "Blocked")
 	case errors.Is(err, hotdesk.ErrAnotherSite):
-		s.Log.Warn("phone came by another site's enrolment URL", "mac", mac.String(), "site", site)
-		s.hold(c, site, mac, asked, "Another site")
+		s.Log.Warn("phone came by another site's enrolment URL", "mac", q.mac.String(), "site", site)
+		q.is("holding", "it came by the enrolment URL of "+site+" and its device belongs to "+p.Device.Site)
+		s.plain(q, phonetemplates.Holding, s.EnrolmentURL(site), "Another site")
 	case err != nil:
-		s.Log.Warn("phone could not be claimed", "mac", mac.String(), "err", err)
-		later(c)
+		s.Log.Warn("phone could not be claimed", "mac", q.mac.String(), "err", err)
+		q.later(err.Error())
 	default:
-		if s.serve(c, claimed) {
-			return
-		}
-		// The phone does not have what it must show from now on: let it try again.
-		if err := s.Desk.Release(context.WithoutCancel(c.Request.Context()), claimed.Device.ID, "phone"); err != nil {
-			s.Log.Error("a phone that did not get its file cannot be released; release it by hand", "device", string(claimed.Device.ID), "err", err)
-		}
+		s.firstFile(q, claimed, "claimed")
 	}
 }
 
-// later asks a phone to come again.
-func later(c *gin.Context) {
-	c.Header("Retry-After", "30")
-	c.String(http.StatusServiceUnavailable, "try again later\n")
-}
-
-// clip bounds what a stranger can make us keep.
-func clip(text string) string {
-	if len(text) > 200 {
-		return strings.ToValidUTF8(text[:200], "")
+// firstFile gives a phone the file that makes it the device. One that does not
+// have what it must show from now on may try again.
+func (s *Server) firstFile(q *inquiry, p hotdesk.Phone, why string) {
+	q.note.Device = p.Device.ID
+	if s.serve(q, p, "claimed", why) {
+		return
 	}
-	return text
+	q.is("failed", "the file was not taken whole: the phone may claim again")
+	if err := s.Desk.Release(context.WithoutCancel(q.Request.Context()), p.Device.ID, "phone"); err != nil {
+		s.Log.Error("a phone that did not get its file cannot be released; release it by hand", "device", string(p.Device.ID), "err", err)
+	}
 }
 
 // returning serves a claimed phone in place when it knows its HTTP password.
-// Without it, it was reset, or somebody else uses its MAC.
-func (s *Server) returning(c *gin.Context, p hotdesk.Phone) {
-	user, password, given := c.Request.BasicAuth()
-	if given && user == string(p.Device.ID) && same(password, s.Desk.HTTPPassword(p.Device).Reveal()) {
-		s.serve(c, p)
+// Without it, it was reset, or somebody else uses its MAC: it is asked for the
+// password and, where the site takes every phone, taken anew once it is clear
+// that it has none.
+func (s *Server) returning(q *inquiry, p hotdesk.Phone, site string) {
+	user, password, given := q.Request.BasicAuth()
+	if given && s.Desk.KnowsPassword(p, user, password) {
+		s.serve(q, p, "served", "by the enrolment URL, with its password")
 		return
 	}
-	s.Live.Barred(p.Device.ID)
+	reason := "the device is claimed: the phone must send its HTTP password"
 	if given {
-		s.Live.Publish("device.claim_conflict", p.Device.ID, "", map[string]any{"source": c.Request.RemoteAddr})
+		reason = "wrong HTTP password"
 	}
-	c.Header("WWW-Authenticate", `Basic realm="hotdeskd"`)
-	c.String(http.StatusUnauthorized, "401 unauthorized\n")
+	if q.Request.Method != http.MethodHead { // which says nothing of what the phone has
+		s.Live.TurnAway(p.Device, site, q.Request.RemoteAddr)
+		_, reset := s.Desk.Reclaimable(p.Device.ID)
+		if reset {
+			anew, err := s.Desk.Reclaim(q.Request.Context(), p.Device, site, q.Request.RemoteAddr, s.Alive)
+			if err == nil {
+				s.firstFile(q, anew, "claimed anew: it was reset, and the site takes every phone")
+				return
+			}
+			reason += "; it was reset, or another phone uses its MAC: " + err.Error()
+		}
+		if reset || given {
+			s.Live.Publish("device.claim_conflict", p.Device.ID, "", map[string]any{"source": q.Request.RemoteAddr})
+		}
+	}
+	q.is("challenged", reason)
+	q.Header("WWW-Authenticate", `Basic realm="hotdeskd"`)
+	q.String(http.StatusUnauthorized, "401 unauthorized\n")
 }
 
 // serve writes the device's complete file. Only one that was taken whole, or
 // found unchanged, counts as fetched; it tells whether that is so.
-func (s *Server) serve(c *gin.Context, p hotdesk.Phone) bool {
+func (s *Server) serve(q *inquiry, p hotdesk.Phone, verdict, why string) bool {
+	q.is(verdict, why)
 	f, err := s.render(p, p.Device.Wanted)
 	if err != nil {
 		s.Log.Error("configuration cannot be rendered", "device", string(p.Device.ID), "err", err)
-		c.String(http.StatusInternalServerError, "500 internal error\n")
+		q.is("failed", err.Error())
+		q.String(http.StatusInternalServerError, "500 internal error\n")
 		return false
 	}
-	if !s.write(c, f) {
+	if !s.write(q, f) {
+		if q.Request.Method == http.MethodGet {
+			q.is("failed", "the phone went away before it had the whole file")
+		}
 		return false
+	}
+	if q.Writer.Status() == http.StatusNotModified {
+		q.is("unchanged", why)
 	}
 	s.Live.Admitted(p.Device.ID)
-	if err := s.Desk.Fetched(context.WithoutCancel(c.Request.Context()), p.Device.ID, p.Device.Wanted); err != nil {
+	if err := s.Desk.Fetched(context.WithoutCancel(q.Request.Context()), p.Device.ID, p.Device.Wanted); err != nil {
 		s.Log.Warn("fetch not stored; the phone will be asked to fetch again", "device", string(p.Device.ID), "err", err)
 	}
 	return true
@@ -239,7 +312,7 @@ func (s *Server) serve(c *gin.Context, p hotdesk.Phone) bool {
 
 // write sends a file with its length and ETag; it tells whether a GET was
 // answered whole.
-func (s *Server) write(c *gin.Context, f phonetemplates.File) bool {
+func (s *Server) write(c *inquiry, f phonetemplates.File) bool {
 	etag := `"` + digest(f.Content) + `"`
 	c.Header("ETag", etag)
 	c.Header("Cache-Control", "no-store")
@@ -263,48 +336,42 @@ func (s *Server) write(c *gin.Context, f phonetemplates.File) bool {
 	return err == nil && n == len(f.Content)
 }
 
-// hold serves the file without an account: the phone waits, or is let go.
-func (s *Server) hold(c *gin.Context, site string, mac hotdesk.MAC, asked phonetemplates.Request, label string) {
-	model := asked.Model
-	if s.Templates.FileName(model, mac.String()) == "" { // none that we know, or one that is refused
-		model = s.Templates.AnyModel(asked.Vendor)
+// plain serves a file without an account, which leads the phone to url.
+func (s *Server) plain(q *inquiry, kind phonetemplates.Kind, url, label string) {
+	model := q.asked.Model
+	if s.Templates.FileName(model, q.mac.String()) == "" || kind == phonetemplates.Enrolment {
+		model = s.Templates.AnyModel(q.asked.Vendor)
 	}
-	f, err := s.Templates.Render(phonetemplates.Holding, phonetemplates.Phone{
-		MAC: mac.String(), Model: model, Account: phonetemplates.Account{Label: label},
-		Server: phonetemplates.Server{URL: s.EnrolmentURL(site)},
-	}, nil)
+	p := phonetemplates.Phone{Model: model, Account: phonetemplates.Account{Label: label}, Server: phonetemplates.Server{URL: url}}
+	if kind != phonetemplates.Enrolment {
+		p.MAC = q.mac.String()
+	}
+	f, err := s.Templates.Render(kind, p, nil)
 	if err != nil {
-		s.Log.Error("holding file cannot be rendered", "mac", mac.String(), "err", err)
-		notFound(c)
+		s.Log.Error("file without an account cannot be rendered", "kind", string(kind), "err", err)
+		q.is("failed", err.Error())
+		notFound(q.Context)
 		return
 	}
-	s.write(c, f)
-}
-
-// siteOf finds the site whose networks an address is in.
-func (s *Server) siteOf(remote string) (string, bool) {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return "", false
-	}
-	for _, site := range s.Desk.Sites() {
-		for _, text := range site.Networks {
-			if n, err := netip.ParsePrefix(text); err == nil && n.Contains(ap.Addr().Unmap()) {
-				return site.Name, true
-			}
-		}
-	}
-	return "", false
+	s.write(q, f)
 }
 
 // EnrolmentURL is the URL that goes into DHCP option 66.
 func (s *Server) EnrolmentURL(site string) string {
-	return s.URL + "/p/" + s.Desk.EnrolmentToken(site) + "/"
+	return s.base(s.siteNamed(site)) + "/p/" + s.Desk.EnrolmentToken(site) + "/"
 }
 
 // DeviceURL is the device's own provisioning URL.
 func (s *Server) DeviceURL(d hotdesk.Device) string {
-	return s.URL + "/p/" + s.Desk.URLToken(d) + "/"
+	return s.base(s.siteNamed(d.Site)) + "/p/" + s.Desk.URLToken(d) + "/"
+}
+
+// base is how a site's phones reach this server.
+func (s *Server) base(site hotdesk.Site) string {
+	if site.RequireHTTPS && s.SecureURL != "" {
+		return s.SecureURL
+	}
+	return s.URL
 }
 
 func digest(b []byte) string {

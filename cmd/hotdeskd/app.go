@@ -122,7 +122,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	models := hotdeskModels(templates)
 	a.desk, err = hotdesk.New(hotdesk.Options{
 		Store: store, Vault: keys, Live: live, Models: models, Parameter: templates.CheckParameter,
-		Transports: c.SIP.transports(), Realm: c.SIP.Realm, Now: now, Log: log,
+		Transports: c.SIP.transports(), NoHTTPS: c.Provisioning.HTTPS == "", Realm: c.SIP.Realm, Now: now, Log: log,
 	})
 	if err != nil {
 		return a, err
@@ -150,9 +150,11 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		}
 		phones.Security = a.certs.Config()
 	}
+	var edge *sip.Edge // built below, before anything runs
 	a.files, err = provisioning.New(provisioning.Options{
 		Desk: a.desk, Live: live, Templates: templates, URL: web.url(), SecureURL: web.https,
 		SIPHost: sipHost, SIPPorts: phones.ports(), Log: log,
+		Alive: func(ctx context.Context, id hotdesk.DeviceID) bool { return edge.Alive(ctx, id) },
 	})
 	if err != nil {
 		return a, err
@@ -178,7 +180,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		return a, err
 	}
 	a.closers = append(a.closers, book.Close)
-	edge, err := sip.New(sip.Options{
+	edge, err = sip.New(sip.Options{
 		Desk: a.desk, Live: live, Attendant: attendant{menu}, Realm: c.SIP.Realm, NonceKey: keys.DeriveKey("nonce"),
 		Record: book.RecordCall, Audit: book.AppendNow, Advertise: sipHost, LocationFile: in(locationFile), Now: now, Log: log,
 	})

@@ -162,7 +162,7 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 			err := c.Post(ctx, path+url.PathEscape(args[0])+"/login", map[string]string{"user": args[1]}, &s)
 			return fmt.Sprintf("%s: user %s, session %s", s.Device, s.User, s.ID), err
 		}),
-		logoutDevice(f), replaceDevice(f), configDevice(f), explainDevice(f),
+		logoutDevice(f), replaceDevice(f), configDevice(f), explainDevice(f), requestsOfDevice(f),
 	)
 }
 
@@ -266,6 +266,23 @@ func explainDevice(f *clientFlags) *cobra.Command {
 	return &cobra.Command{Use: "explain ID", Short: "Say where each parameter of the configuration comes from", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return printList(cmd, f, "/devices/"+url.PathEscape(args[0])+"/explain", []string{"PARAMETER", "LAYER", "VALUE"}, func(p hotdesk.Provenance) []string {
 			return []string{p.Key, p.Layer, p.Value}
+		})
+	}}
+}
+
+func requestsOfDevice(f *clientFlags) *cobra.Command {
+	return &cobra.Command{Use: "requests [ID]", Short: "Say what a phone, or everybody, asked for, and what came of it", Args: func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return fmt.Errorf("%w: give one device, one MAC, or none for everybody", errUsage)
+		}
+		return nil
+	}, RunE: func(cmd *cobra.Command, args []string) error {
+		path := "/requests"
+		if len(args) == 1 {
+			path = "/devices/" + url.PathEscape(args[0]) + path
+		}
+		return printList(cmd, f, path, []string{"TIME", "MAC", "DEVICE", "FROM", "FILE", "STATUS", "VERDICT", "REASON"}, func(r hotdesk.ProvisioningRequest) []string {
+			return []string{stamp(&r.Time), r.MAC, string(r.Device), r.Source, r.File, fmt.Sprint(r.Status), r.Verdict, r.Reason}
 		})
 	}}
 }
