@@ -86,8 +86,8 @@ func fits() chromedp.Action[chromedp.Void] {
 // into use without loading the page again, logs its user out from there, and the
 // phone's display follows; a phone that waits is approved from a small screen.
 func TestPeerChromiumRemoteLogout(t *testing.T) {
-	ctx := chromium(t)
 	t.Parallel()
+	ctx := chromium(t)
 	s := startServer(t)
 	s.apply(office("127.0.0.1:9"))
 	phone := s.phone(0, nil)
