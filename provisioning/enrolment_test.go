@@ -394,6 +394,28 @@ func TestRequestsAreNoted(t *testing.T) {
 	}
 }
 
+// A phone that asks for another vendor's file than its record says gets none, and
+// the note says what to do.
+func TestWrongVendor(t *testing.T) {
+	d := newDesk(t)
+	other := ""
+	for _, m := range d.Templates.Models() {
+		if m.Vendor != "yealink" {
+			other = m.ID
+		}
+	}
+	if other == "" {
+		t.Fatal("there is one vendor only")
+	}
+	d.apply(hotdesk.Desired{Devices: []hotdesk.DeviceSpec{{MAC: mac(1), Model: ptr(other)}}})
+	if status, body := d.get(d.enrolment("roma", mac(1))); status != 404 || d.phone("HD0001").Device.Claimed {
+		t.Errorf("%d\n%s", status, body)
+	}
+	if r := d.live.Requests("HD0001", "")[0]; r.Verdict != "refused" || !strings.Contains(r.Reason, "device replace HD0001") {
+		t.Errorf("noted %+v", r)
+	}
+}
+
 // What a phone without credentials can get holds none of the devices' secrets:
 // whatever the path, file name, vendor and state of the device.
 func TestCanary(t *testing.T) {
@@ -429,7 +451,7 @@ func TestCanary(t *testing.T) {
 			}
 		}
 	}
-	if files < 12 {
+	if files < 20 {
 		t.Errorf("only %d files were served: the test looks at nothing", files)
 	}
 }
