@@ -12,12 +12,9 @@ type Alive func(context.Context, DeviceID) bool
 
 // A claimed device's phone that comes without its HTTP password has been reset
 // to factory settings, or is another phone that uses its MAC. Because many phones
-// ask once without and then with it, only one that was turned away twice and has
-// not come with it for reclaimAfter is taken for such a one.
-const (
-	reclaimTries = 2
-	reclaimAfter = 10 * time.Second
-)
+// ask once without and at once with it, only one that was turned away and has not
+// come with it for reclaimAfter is taken for such a one.
+const reclaimAfter = 10 * time.Second
 
 // Reclaimable tells whether a phone with this device's MAC asks to be the device
 // anew, and what is known of it.
@@ -25,7 +22,7 @@ func (s *Service) Reclaimable(id DeviceID) (TurnedAway, bool) {
 	t, ok := s.live.TurnedAway(id)
 	p, err := s.Phone(id)
 	return t, ok && err == nil && p.Device.Claimed && t.Number == p.Device.URLNumber &&
-		t.Tries >= reclaimTries && s.now().Sub(t.Since) > reclaimAfter
+		s.now().Sub(t.Since) > reclaimAfter
 }
 
 // ApproveReclaim is an administrator's word that the phone that lost its password
@@ -93,7 +90,7 @@ func (d *Device) renew(op string) {
 
 func (s *Service) mayReclaim(ctx context.Context, id DeviceID, alive Alive) error {
 	if _, ok := s.Reclaimable(id); !ok {
-		return fmt.Errorf("%w: no phone asks to be %s anew; a phone that was reset shows up within a minute of its second start", ErrConflict, id)
+		return fmt.Errorf("%w: no phone asks to be %s anew; a phone that was reset shows up ten seconds after it was turned away", ErrConflict, id)
 	}
 	if err := s.disturbable(id); err != nil {
 		return err

@@ -45,14 +45,13 @@ type visitors struct {
 	brought map[string]int // new phones by address in this minute
 }
 
-// TurnedAway says since when, how often and at last from where a claimed device's
-// phone came without its HTTP password and has not come with it since.
+// TurnedAway says since when and at last from where a claimed device's phone came
+// without its HTTP password and has not come with it since.
 type TurnedAway struct {
-	Since, Last time.Time
-	Tries       int
-	Source      string
-	Site        string // whose enrolment URL it came by
-	Number      uint64 // Device.URLNumber whose password it lacks
+	Since  time.Time
+	Source string
+	Site   string // whose enrolment URL it came by
+	Number uint64 // Device.URLNumber whose password it lacks
 }
 
 func (v *visitors) init() {
@@ -106,7 +105,7 @@ func (l *Live) TurnAway(d Device, site, source string) {
 	if t.Number != d.URLNumber { // of a password that is not in use any more
 		t = TurnedAway{Since: l.now(), Number: d.URLNumber}
 	}
-	t.Last, t.Tries, t.Source, t.Site = l.now(), t.Tries+1, source, site
+	t.Source, t.Site = source, site
 	v.away[d.ID] = t
 }
 

@@ -42,11 +42,17 @@ func TestCommands(t *testing.T) {
 		says []string
 	}{
 		{"device list", []string{"ID"}},
+		{"console link", []string{"http://127.0.0.1:", "/setup/", "works once"}},
+		{"token create wallboard --role viewer --ttl 90d", []string{"hd_"}},
+		{"token list", []string{"wallboard", "viewer"}},
+		{"token revoke wallboard", []string{"revoked"}},
 		{"apply --dry-run -f " + file, []string{"user 100: added", "dry run"}},
 		{"apply -f " + file, []string{"site roma: added", "pbx main: added", "user 103: added", "device 805ec0000004: added"}},
 		{"apply -f " + file, []string{"nothing to change"}},
 		{"site list", []string{"roma", "yes", "/p/"}},
 		{"site show roma", []string{`"ready": true`}},
+		{"dhcp", []string{"dhcp-option=66,\"http://127.0.0.1:", "ISC dhcpd", "tftp-server-name"}},
+		{"device requests", []string{"VERDICT"}},
 		{"pbx list", []string{"main", "trunk"}},
 		{"device list", []string{"HD0001", "805ec0000001", "yealink-t46u", "idle", "never"}},
 		{"device list --json", []string{`"id": "HD0001"`, `"user": null`}},
@@ -133,6 +139,10 @@ func TestCommandErrors(t *testing.T) {
 		{"device config HD0001 --as 999", false, "999"},
 		{"device add 805ec0000055 --model nokia --site roma", false, "yealink-t46u"},
 		{"events", true, "--follow"},
+		{"token create x", true, "--role"},
+		{"token create x --role king", false, "role"},
+		{"token revoke nobody", false, "nobody"},
+		{"device requests 805ec00000ff", false, "has asked for anything"},
 	} {
 		_, err := s.command(strings.Fields(c.args)...)
 		var p *admin.Problem
@@ -155,5 +165,35 @@ func TestCommandErrors(t *testing.T) {
 	s.stop()
 	if _, err := s.command("status"); err == nil || !strings.Contains(err.Error(), "hotdeskd serve") {
 		t.Errorf("without a server: %v", err)
+	}
+}
+
+// From another machine the command line works with a token, and says what to do
+// without one, with a bad one, and with one that may not.
+func TestRemoteCommands(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9"))
+	token, err := s.command("token", "create", "wallboard", "--role", "viewer")
+	s.must("make a token", err)
+	token = strings.TrimSpace(token)
+	remote := func(token string, args ...string) (string, error) {
+		return s.command(append(args, "--server", s.app.ready.Console, "--token", token)...)
+	}
+	if out, err := remote(token, "device", "list"); err != nil || !strings.Contains(out, "HD0001") {
+		t.Errorf("device list: %v %s", err, out)
+	}
+	for name, c := range map[string]struct {
+		token, says string
+		args        []string
+	}{
+		"no token":    {"", "hotdeskd token create", []string{"device", "list"}},
+		"wrong token": {token + "x", "hotdeskd token create", []string{"device", "list"}},
+		"may not":     {token, "needs the role desk-manager", []string{"device", "login", "HD0001", "100"}},
+		"may not see": {token, "role admin", []string{"dhcp"}},
+	} {
+		if _, err := remote(c.token, c.args...); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
 	}
 }

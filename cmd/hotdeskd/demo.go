@@ -73,6 +73,13 @@ func runDemo(ctx context.Context, c config, out io.Writer, ready string, log *sl
 				return err
 			}
 		}
+		link, err := a.firstOwner()
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(out, "See it in the console: %s (works once)\n", link); err != nil {
+			return err
+		}
 		d := &demo{out: out, app: a, api: admin.Local(a.ready.Socket), events: make(chan admin.StreamEvent, 1000), start: time.Now()}
 		go func() {
 			err := d.tell(ctx, service.Addr())

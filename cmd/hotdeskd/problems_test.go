@@ -36,15 +36,15 @@ func TestProblemsAreTold(t *testing.T) {
 	if _, status := s.fetch(s.enrolment() + phoneMAC(0) + ".cfg"); status != 401 {
 		t.Fatalf("a phone that was reset got %d", status)
 	}
-	if d := s.device("HD0001"); problem(d, "release") {
+	if d := s.device("HD0001"); problem(d, "re-claim") {
 		t.Errorf("told at once, though every phone asks once without its password: %q", d.Problems)
 	}
 	s.clock.move(11 * time.Second)
-	if d := s.device("HD0001"); !problem(d, "hotdeskd device release HD0001") {
+	if d := s.device("HD0001"); !problem(d, "hotdeskd device approve HD0001") {
 		t.Errorf("a phone that was reset: %q", d.Problems)
 	}
 	s.mustFetch(s.device("HD0001").ProvisioningURL + phoneMAC(0) + ".cfg")
-	if d := s.device("HD0001"); problem(d, "release") {
+	if d := s.device("HD0001"); problem(d, "re-claim") {
 		t.Errorf("after it was served: %q", d.Problems)
 	}
 
