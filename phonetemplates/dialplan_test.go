@@ -44,7 +44,7 @@ func dialled(keys string, complete, possible func(string) bool) sent {
 // placed at once; with no_match_action 0 what matches none is placed by the timer.
 func yealinkPhone(t *testing.T, digitMap, keys string) sent {
 	t.Helper()
-	var now, timer []*regexp.Regexp
+	var now []*regexp.Regexp
 	for _, rule := range strings.Split(digitMap, "|") {
 		body, wait := strings.CutSuffix(rule, "T")
 		var re strings.Builder
@@ -70,9 +70,7 @@ func yealinkPhone(t *testing.T, digitMap, keys string) sent {
 		if err != nil {
 			t.Fatalf("%q: %v", rule, err)
 		}
-		if wait {
-			timer = append(timer, compiled)
-		} else {
+		if !wait { // what waits for the timer goes out whatever it matches
 			now = append(now, compiled)
 		}
 	}

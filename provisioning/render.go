@@ -3,7 +3,6 @@ package provisioning
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"fmt"
 
 	"hotdeskd/hotdesk"
@@ -147,5 +146,3 @@ func (s *Server) secret(d hotdesk.Device, version uint64) string {
 	}
 	return s.Desk.Secret(d.ID, d.Generation).Reveal()
 }
-
-func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
