@@ -369,6 +369,8 @@ func TestRequestsAreNoted(t *testing.T) {
 		{d.enrolment("roma", mac(1)), "HD0001:wrong", "challenged 401"},
 		{strings.Replace(own, mac(1), mac(2), 1), "", "not-found 404"},
 		{"http://h/p/nonsense/" + mac(1) + ".cfg", "", "not-found 404"},
+		{strings.TrimSuffix(d.EnrolmentURL("roma"), "/"), "", "not-found 404"},
+		{strings.TrimSuffix(d.DeviceURL(d.phone("HD0001").Device), "/"), "", "not-found 404"},
 		{d.enrolment("roma", mac(9)), "", "holding 200"},
 		{d.enrolment("roma", mac(2)), "", "claimed 200"},
 	} {

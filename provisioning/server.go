@@ -119,8 +119,11 @@ func (s *Server) getBare(c *gin.Context) {
 	defer s.remember(q)
 	site, ok := s.siteOf(c.Request.RemoteAddr)
 	switch {
-	case !q.known || q.asked.Scope == phonetemplates.Absent:
+	case !q.known:
+		q.note.File = "" // it may be a token
 		q.notFound("no file of that name")
+	case q.asked.Scope == phonetemplates.Absent:
+		q.notFound("this file is never served; the phone goes on to the next name")
 	case !ok:
 		q.notFound("no token in the URL, and the address is in no site's networks")
 	default:

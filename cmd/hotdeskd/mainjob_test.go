@@ -234,13 +234,14 @@ func TestWrongPIN(t *testing.T) {
 	p := s.phone(0, nil)
 	s.must("registration", p.Registered(s.context()))
 	c := s.dial(p, "*77*100*")
-	for range 3 {
+	for n, patient := range []time.Duration{3 * time.Second, 3 * time.Second, 15 * time.Second} {
 		s.must("press", c.Press(s.context(), "9999#"))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	if _, err := c.Wait(ctx); err != nil {
-		t.Fatalf("the call went on after three wrong PINs: %v", err)
+		ctx, cancel := context.WithTimeout(context.Background(), patient) // a person hears the answer before trying again
+		_, err := c.Wait(ctx)
+		cancel()
+		if ended := err == nil; ended != (n == 2) {
+			t.Fatalf("after wrong PIN %d the call has ended: %v (%v)", n+1, ended, err)
+		}
 	}
 	if d := s.device("HD0001"); d.State != "idle" {
 		t.Errorf("after three wrong PINs: %+v", d)
