@@ -316,6 +316,12 @@ func TestReclaimAutomatic(t *testing.T) {
 	if now := d.phone(p.Device.ID).Device; now.URLNumber != p.Device.URLNumber+1 || now.Floor != now.Generation {
 		t.Errorf("the device is now %+v", now)
 	}
+	// A request that was turned away for want of the former password counts no more.
+	d.live.TurnAway(p.Device, "open", inner)
+	d.wait(time.Minute)
+	if _, ok := d.Reclaimable(p.Device.ID); ok {
+		t.Error("a request from before the re-claim makes another one")
+	}
 }
 
 // A site that requires HTTPS gives nothing but the way to it over HTTP: neither
