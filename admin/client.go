@@ -86,7 +86,7 @@ func (c *Client) send(ctx context.Context, method, path, contentType string, bod
 	}
 	defer res.Body.Close()
 	p := &Problem{Status: res.StatusCode, Title: res.Status}
-	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(p); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, 4*maxImport)).Decode(p); err != nil {
 		return nil, fmt.Errorf("the server answered %s", res.Status)
 	}
 	return nil, p
@@ -135,6 +135,21 @@ func (c *Client) Apply(ctx context.Context, text []byte, dryRun, prune bool) (re
 	q := url.Values{"dry_run": {strconv.FormatBool(dryRun)}, "prune": {strconv.FormatBool(prune)}}
 	err = c.do(ctx, http.MethodPost, "/apply?"+q.Encode(), "application/yaml", bytes.NewReader(text), &res)
 	return res, err
+}
+
+// Import sends a table of devices or users. A refused one is returned too, with
+// its verdicts, beside the error.
+func (c *Client) Import(ctx context.Context, path string, table []byte) (*Imported, error) {
+	var res Imported
+	err := c.do(ctx, http.MethodPost, path, "text/csv", bytes.NewReader(table), &res)
+	var p *Problem
+	switch {
+	case errors.As(err, &p):
+		return p.Import, err
+	case err != nil:
+		return nil, err
+	}
+	return &res, nil
 }
 
 // Export reads the state as a file.

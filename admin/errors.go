@@ -17,6 +17,8 @@ type Problem struct {
 	Status int    `json:"status"`
 	Code   string `json:"code"`
 	Detail string `json:"detail,omitempty"`
+	// Import tells the verdicts when an import is refused.
+	Import *Imported `json:"import,omitempty"`
 }
 
 func (p *Problem) Error() string {
@@ -65,6 +67,10 @@ var problems = []struct {
 // problem turns an error into what is sent. What is not in the table is ours to
 // mend: it is logged and told as no more than internal.
 func (s *Server) problem(err error) error {
+	var told *Problem
+	if errors.As(err, &told) {
+		return told
+	}
 	for _, p := range problems {
 		if errors.Is(err, p.err) {
 			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: strings.ReplaceAll(err.Error(), "\n", ": ")}

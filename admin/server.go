@@ -95,6 +95,7 @@ func New(o Options) (*Server, error) {
 	s.places()
 	s.history()
 	s.tokens()
+	s.imports()
 	s.router.GET("/api/v1/events", s.events)
 	s.router.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.router.GET("/readyz", s.readyz)
@@ -145,7 +146,7 @@ type none struct{}
 func route[I, O any](s *Server, r right, method, path, summary string, status int, do func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: 16 << 20, Description: "Needs the role " + string(r.role) + ".",
+		MaxBodyBytes: maxImport, RejectUnknownQueryParameters: method != http.MethodGet, Description: "Needs the role " + string(r.role) + ".",
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		if err := r.check(who(ctx)); err != nil {

@@ -45,6 +45,12 @@ func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied
 	if p.err != nil || o.DryRun {
 		return res, p.err
 	}
+	return res, s.write(ctx, p, d)
+}
+
+// write carries a plan out, chunk by chunk. Phones that wait for approval and are
+// in the file wait no longer.
+func (s *Service) write(ctx context.Context, p *plan, file Desired) error {
 	for _, chunk := range p.chunks() {
 		err := s.update(ctx, func(tx Txn) error {
 			for _, step := range chunk {
@@ -55,15 +61,15 @@ func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied
 			return nil
 		})
 		if err != nil {
-			return res, err
+			return err
 		}
 	}
-	for _, spec := range d.Devices {
+	for _, spec := range file.Devices {
 		if mac, err := ParseMAC(spec.MAC); err == nil {
 			s.live.forgetPending(mac)
 		}
 	}
-	return res, nil
+	return nil
 }
 
 // prune takes out of the target what the file does not name.
@@ -106,12 +112,13 @@ type step struct {
 	do   func(Txn) error
 }
 
-// chunks groups steps so that each transaction stays within the store's limits.
+// chunks groups steps so that each transaction stays within the store's limits,
+// with one key to spare for the counter of devices.
 func (p *plan) chunks() [][]step {
 	var all [][]step
 	keys := MaxTxnKeys
 	for _, st := range p.steps {
-		if keys+st.keys > MaxTxnKeys {
+		if keys+st.keys > MaxTxnKeys-1 {
 			all, keys = append(all, nil), 0
 		}
 		keys += st.keys
@@ -361,7 +368,8 @@ func (p *plan) devices(before, after *target, file Desired) {
 		now := *after.devices[mac]
 		p.note("device", mac.String(), "added")
 		row := p.s.row("device.added", p.by)
-		p.steps = append(p.steps, step{7, func(tx Txn) error {
+		// MAC, device and audit row; they share the counter, which chunks leaves room for.
+		p.steps = append(p.steps, step{3, func(tx Txn) error {
 			_, err := createIn(tx, now, row)
 			return err
 		}})
@@ -437,7 +445,11 @@ func freeForFixed(tx Txn, before, after Device) error {
 	}
 	_, bound, err := get[Session](tx, bindingKey(before.ID))
 	if err == nil && bound {
-		err = fmt.Errorf("%w: somebody is logged in on %s; log out first, then make it fixed", ErrInUse, before.ID)
+		err = seated(before.ID)
 	}
 	return err
+}
+
+func seated(id DeviceID) error {
+	return fmt.Errorf("%w: somebody is logged in on %s; log out first, then make it fixed", ErrInUse, id)
 }

@@ -98,10 +98,7 @@ func (t *target) check() error {
 	}
 	reserved := codes.Reserved()
 	for _, ext := range slices.Sorted(maps.Keys(t.users)) {
-		if slices.Contains(reserved, string(ext)) {
-			return fmt.Errorf("%w: user %s: dialling the login code with %s means another hot-desk code; give the user another extension", ErrCodeConflict, ext, ext)
-		}
-		if err := t.checkUser(t.users[ext]); err != nil {
+		if err := t.checkUser(t.users[ext], reserved); err != nil {
 			return err
 		}
 	}
@@ -155,9 +152,9 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 		}
 	}
 	for _, n := range site.Emergency.Numbers {
-		for _, hidden := range []string{n, site.Dialing.OutsidePrefix + n} {
-			if t.users[Extension(hidden)] != nil {
-				return fmt.Errorf("%w: user %s would hide the emergency number %s of %s; give the user another extension", ErrShadowsEmergency, hidden, n, where)
+		for _, number := range []string{n, site.Dialing.OutsidePrefix + n} {
+			if err := t.hides(site, Extension(number)); err != nil {
+				return err
 			}
 		}
 	}
@@ -172,6 +169,20 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 		}
 	}
 	return cleanText(where+": emergency.caller_id", site.Emergency.CallerID)
+}
+
+// hides refuses a user whose extension is one of the site's emergency numbers,
+// with the prefix for outside calls or without.
+func (t *target) hides(site *Site, ext Extension) error {
+	if t.users[ext] == nil {
+		return nil
+	}
+	for _, n := range site.Emergency.Numbers {
+		if string(ext) == n || string(ext) == site.Dialing.OutsidePrefix+n {
+			return fmt.Errorf("%w: user %s would hide the emergency number %s of site %s; give the user another extension", ErrShadowsEmergency, ext, n, site.Name)
+		}
+	}
+	return nil
 }
 
 func (p *PBX) check() error {
@@ -210,8 +221,13 @@ func (p *PBX) check() error {
 	return nil
 }
 
-func (t *target) checkUser(u *User) error {
+// checkUser checks one person; reserved are the extensions that would make the
+// login code mean another code.
+func (t *target) checkUser(u *User, reserved []string) error {
 	where := "user " + string(u.Extension)
+	if slices.Contains(reserved, string(u.Extension)) {
+		return fmt.Errorf("%w: %s: dialling the login code with %s means another hot-desk code; give the user another extension", ErrCodeConflict, where, u.Extension)
+	}
 	if u.HotDesk && u.PINHash == "" {
 		return fmt.Errorf("%w: %s: pin: a hot-desk user needs a PIN of 4 to 16 digits", ErrWeakPIN, where)
 	}

@@ -163,6 +163,9 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 			return fmt.Sprintf("%s: user %s, session %s", s.Device, s.User, s.ID), err
 		}),
 		logoutDevice(f), replaceDevice(f), configDevice(f), explainDevice(f), requestsOfDevice(f),
+		importTable(f, "Add and change devices as a table (CSV) says", "/devices/import", map[string]string{
+			"site": "site of rows that name none", "model": "model of rows that name none",
+		}),
 	)
 }
 
@@ -301,6 +304,9 @@ func userCommand(f *clientFlags) *cobra.Command {
 				return "", err
 			}
 			return args[0] + ": PIN set", c.Post(ctx, path+url.PathEscape(args[0])+"/pin", map[string]string{"pin": pin}, nil)
+		}),
+		importTable(f, "Add and change users as a table (CSV) says", "/users/import", map[string]string{
+			"pbx": "PBX of rows that name none",
 		}),
 		post(f, "unlock EXTENSION", "Forgive a user's wrong PINs", path, "/unlock"),
 		post(f, "logout EXTENSION", "Log a user out everywhere", path, "/logout"),
