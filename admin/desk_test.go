@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,8 +92,14 @@ func sum(parts ...string) string {
 func (d *desk) Calls(hotdesk.Extension, hotdesk.DeviceID, int) ([]hotdesk.Call, error) {
 	return d.calls, nil
 }
-func (d *desk) Audit(int) ([]hotdesk.AuditRow, error) { return d.rows, nil }
-func (d *desk) Verify() (int, error)                  { return 7, d.chain }
+func (d *desk) Audit(limit int, before string) ([]hotdesk.AuditRow, error) {
+	rows := d.rows
+	if before != "" {
+		rows = rows[slices.IndexFunc(rows, func(r hotdesk.AuditRow) bool { return r.Op == before })+1:]
+	}
+	return rows[:min(limit, len(rows))], nil
+}
+func (d *desk) Verify() (int, error) { return 7, d.chain }
 
 func (d *desk) TestPBX(_ context.Context, name string) (hotdesk.PBXTest, error) {
 	if name != "main" {

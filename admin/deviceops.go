@@ -126,6 +126,7 @@ func (s *Server) deviceAction(r right, method, path, summary string, do func(con
 }
 
 func (s *Server) listDevices(ctx context.Context, in *struct {
+	Paging
 	State string `query:"state"`
 	Site  string `query:"site"`
 }) (*body[list[Device]], error) {
@@ -142,7 +143,12 @@ func (s *Server) listDevices(ctx context.Context, in *struct {
 			kept = append(kept, d)
 		}
 	}
-	return listOf(kept), nil
+	return page(kept, in.Paging, in.Limit, func(d Device) string {
+		if d.ID != nil {
+			return *d.ID
+		}
+		return d.MAC
+	})
 }
 
 func (s *Server) getDevice(ctx context.Context, in *DeviceInput) (*body[Device], error) {

@@ -10,15 +10,15 @@ import (
 	"hotdeskd/hotdesk"
 )
 
-// keptHistory is how many rows a list shows when no limit is given.
-const keptHistory = 500
+// searched is how far back calls and sessions are looked for.
+const searched = 10000
 
 func (s *Server) history() {
 	route(s, look(), http.MethodGet, "/sessions", "Who sits where, and who sat there", 200, s.sessions)
 	route(s, look(), http.MethodGet, "/calls", "Call records, newest first", 200, func(ctx context.Context, in *struct {
+		Paging
 		User   string `query:"user"`
 		Device string `query:"device"`
-		Limit  int    `query:"limit" minimum:"0" maximum:"10000"`
 	}) (*body[list[hotdesk.Call]], error) {
 		device := hotdesk.DeviceID(in.Device)
 		if in.Device != "" {
@@ -28,23 +28,16 @@ func (s *Server) history() {
 			}
 			device = p.Device.ID
 		}
-		calls, err := s.Journal.Calls(hotdesk.Extension(in.User), device, limit(in.Limit))
+		calls, err := s.Journal.Calls(hotdesk.Extension(in.User), device, searched)
 		if err != nil {
 			return nil, err
 		}
-		return listOf(slices.DeleteFunc(calls, func(c hotdesk.Call) bool {
+		calls = slices.DeleteFunc(calls, func(c hotdesk.Call) bool {
 			return !s.sees(ctx, c.FromDevice) && !s.sees(ctx, c.ToDevice)
-		})), nil
+		})
+		return page(calls, in.Paging, in.rows(), func(c hotdesk.Call) string { return c.ID })
 	})
-	route(s, lookWide(), http.MethodGet, "/audit", "The audit log, newest first", 200, func(_ context.Context, in *struct {
-		Limit int `query:"limit" minimum:"0" maximum:"10000"`
-	}) (*body[list[hotdesk.AuditRow]], error) {
-		rows, err := s.Journal.Audit(limit(in.Limit))
-		if err != nil {
-			return nil, err
-		}
-		return listOf(rows), nil
-	})
+	route(s, lookWide(), http.MethodGet, "/audit", "The audit log, newest first", 200, s.audit)
 	route(s, lookWide(), http.MethodGet, "/audit/verify", "Check the chain of the audit log", 200, func(context.Context, *none) (*body[Verified], error) {
 		rows, err := s.Journal.Verify()
 		if err != nil {
@@ -59,18 +52,18 @@ type Verified struct {
 	Rows int `json:"rows"`
 }
 
-func limit(n int) int {
-	if n == 0 {
-		return keptHistory
+// audit reads one row more than asked, which tells whether there is another page.
+func (s *Server) audit(_ context.Context, in *struct{ Paging }) (*body[list[hotdesk.AuditRow]], error) {
+	rows, err := s.Journal.Audit(in.rows()+1, in.After)
+	if err != nil {
+		return nil, err
 	}
-	return n
+	return page(rows, Paging{}, in.rows(), func(r hotdesk.AuditRow) string { return r.Op })
 }
 
 // sessions lists those that last and, from the audit log, those that ended.
-func (s *Server) sessions(ctx context.Context, in *struct {
-	Limit int `query:"limit" minimum:"0" maximum:"10000"`
-}) (*body[list[hotdesk.Session]], error) {
-	rows, err := s.Journal.Audit(10000)
+func (s *Server) sessions(ctx context.Context, in *struct{ Paging }) (*body[list[hotdesk.Session]], error) {
+	rows, err := s.Journal.Audit(searched, "")
 	if err != nil {
 		return nil, err
 	}
@@ -91,5 +84,5 @@ func (s *Server) sessions(ctx context.Context, in *struct {
 	}
 	all = slices.DeleteFunc(all, func(x hotdesk.Session) bool { return !s.sees(ctx, x.Device) })
 	slices.SortStableFunc(all, func(a, b hotdesk.Session) int { return b.Since.Compare(a.Since) })
-	return listOf(all[:min(len(all), limit(in.Limit))]), nil
+	return page(all, in.Paging, in.rows(), func(x hotdesk.Session) string { return x.ID })
 }

@@ -27,7 +27,8 @@ type Files interface {
 // Journal reads what happened, newest first.
 type Journal interface {
 	Calls(user hotdesk.Extension, device hotdesk.DeviceID, limit int) ([]hotdesk.Call, error)
-	Audit(limit int) ([]hotdesk.AuditRow, error)
+	// Audit returns rows older than that of the operation before; empty: the newest.
+	Audit(limit int, before string) ([]hotdesk.AuditRow, error)
 	Verify() (rows int, err error)
 }
 
@@ -60,6 +61,8 @@ type Options struct {
 	ConsoleURL string
 	// Listeners are the addresses that status shows, by name.
 	Listeners map[string]string
+	// Host examines what only the wiring knows: disk, clock, ports, certificates.
+	Host func(context.Context) []Finding
 	// Ready says what is wrong when the server cannot do its work.
 	Ready func() error
 	Log   *slog.Logger
@@ -96,17 +99,28 @@ func New(o Options) (*Server, error) {
 	s.history()
 	s.tokens()
 	s.imports()
+	s.doctor()
 	s.router.GET("/api/v1/events", s.events)
 	s.router.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.router.GET("/readyz", s.readyz)
+	s.router.GET("/metrics", s.metrics())
+	s.router.HandleMethodNotAllowed = true
 	s.router.NoRoute(func(c *gin.Context) {
-		c.Header("Content-Type", "application/problem+json")
-		c.JSON(http.StatusNotFound, &Problem{Title: "Not Found", Status: 404, Code: "not_found", Detail: "no such path; see /api/v1/openapi.json"})
+		told(c, &Problem{Title: "Not Found", Status: 404, Code: "not_found", Detail: "no such path; see /api/v1/openapi.json"})
+	})
+	s.router.NoMethod(func(c *gin.Context) {
+		told(c, &Problem{Title: "Method Not Allowed", Status: 405, Code: "method_not_allowed", Detail: "this path takes " + c.Writer.Header().Get("Allow")})
 	})
 	if err := s.console(); err != nil {
 		return nil, fmt.Errorf("admin.New: %w", err)
 	}
 	return s, nil
+}
+
+// told sends a problem outside of the operations.
+func told(c *gin.Context, p *Problem) {
+	c.Header("Content-Type", p.ContentType(""))
+	c.JSON(p.Status, p)
 }
 
 // readyz gives the reason to those who may see it only.

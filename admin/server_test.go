@@ -96,7 +96,7 @@ func TestErrorCodes(t *testing.T) {
 		{"POST", "/devices/HD0001/reboot", "", 409, "emergency_hold"},
 		{"DELETE", "/devices/HD0001", "", 409, "emergency_hold"},
 		{"GET", "/nothing", "", 404, "not_found"},
-		{"PUT", "/devices/HD0001", "{}", 404, "not_found"},
+		{"PUT", "/devices/HD0001", "{}", 405, "method_not_allowed"},
 		{"POST", "/users", `{"extension":"200"`, 400, "invalid"},
 		{"POST", "/users", `{"extension":200}`, 422, "invalid"},
 		{"POST", "/users", `{"extension":"200","nickname":"x"}`, 422, "invalid"},

@@ -73,12 +73,12 @@ func (p UserPatch) spec(extension string) hotdesk.UserSpec {
 }
 
 func (s *Server) users() {
-	route(s, look(), http.MethodGet, "/users", "List users", 200, func(context.Context, *none) (*body[list[User]], error) {
+	route(s, look(), http.MethodGet, "/users", "List users", 200, func(_ context.Context, in *struct{ Paging }) (*body[list[User]], error) {
 		var all []User
 		for _, v := range s.Desk.Users() {
 			all = append(all, s.user(v))
 		}
-		return listOf(all), nil
+		return page(all, in.Paging, in.Limit, func(u User) string { return u.Extension })
 	})
 	route(s, changeWide(), http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body NewUser }) (*body[User], error) {
 		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))

@@ -28,12 +28,14 @@ type events struct {
 	first   uint64 // id of ring[0]
 	next    uint64
 	changed chan struct{}
+	counts  map[string]uint64 // by name, since the start
 }
 
 func (e *events) init(start time.Time) {
 	e.next = uint64(start.UnixMilli())*1000 + 1
 	e.first = e.next
 	e.changed = make(chan struct{})
+	e.counts = map[string]uint64{}
 }
 
 func (e *events) publish(ev Event) {
@@ -41,6 +43,9 @@ func (e *events) publish(ev Event) {
 	defer e.mu.Unlock()
 	ev.ID = e.next
 	e.next++
+	if ev.Name != EventFree {
+		e.counts[ev.Name]++
+	}
 	e.ring = append(e.ring, ev)
 	if len(e.ring) > keptEvents {
 		drop := len(e.ring) - keptEvents*3/4

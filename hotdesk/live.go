@@ -154,6 +154,16 @@ func (l *Live) Legs(id DeviceID) int {
 	return len(l.legs[id])
 }
 
+// AllLegs is how many legs of calls all phones have together.
+func (l *Live) AllLegs() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, legs := range l.legs {
+		n += len(legs)
+	}
+	return n
+}
+
 // Pending lists the waiting phones, longest seen first.
 func (l *Live) Pending() []Pending {
 	l.mu.Lock()
@@ -218,6 +228,13 @@ func (l *Live) Publish(name string, device DeviceID, user Extension, data map[st
 // An id that is not in the memory of events yields first an event named "reset".
 func (l *Live) Events(ctx context.Context, after uint64) iter.Seq[Event] {
 	return l.events.since(ctx, after)
+}
+
+// EventCounts says how many events of each name there were since the start.
+func (l *Live) EventCounts() map[string]uint64 {
+	l.events.mu.Lock()
+	defer l.events.mu.Unlock()
+	return maps.Clone(l.events.counts)
 }
 
 // LastEvent is the id of the newest event: a listener that begins after it

@@ -42,7 +42,8 @@ type visitors struct {
 	devices map[DeviceID][]ProvisioningRequest
 	away    map[DeviceID]TurnedAway
 	minute  time.Time
-	brought map[string]int // new phones by address in this minute
+	brought map[string]int    // new phones by address in this minute
+	counts  map[string]uint64 // by verdict, since the start
 }
 
 // TurnedAway says since when and at last from where a claimed device's phone came
@@ -56,6 +57,7 @@ type TurnedAway struct {
 
 func (v *visitors) init() {
 	v.devices, v.away, v.brought = map[DeviceID][]ProvisioningRequest{}, map[DeviceID]TurnedAway{}, map[string]int{}
+	v.counts = map[string]uint64{}
 }
 
 // NoteRequest remembers one request; r.Time is set here.
@@ -64,6 +66,7 @@ func (l *Live) NoteRequest(r ProvisioningRequest) {
 	v := &l.visitors
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.counts[r.Verdict]++
 	if v.all = append(v.all, r); len(v.all) > keptOfAll {
 		v.all = slices.Clone(v.all[keptOfAll/4:])
 	}
@@ -75,6 +78,14 @@ func (l *Live) NoteRequest(r ProvisioningRequest) {
 		own = slices.Clone(own[1:])
 	}
 	v.devices[r.Device] = own
+}
+
+// RequestCounts says how many requests for files ended in each verdict since the
+// start.
+func (l *Live) RequestCounts() map[string]uint64 {
+	l.visitors.mu.Lock()
+	defer l.visitors.mu.Unlock()
+	return maps.Clone(l.visitors.counts)
 }
 
 // Requests lists what is remembered of a device or, without one, of a MAC or,

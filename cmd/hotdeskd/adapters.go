@@ -64,6 +64,4 @@ func (h history) Calls(user hotdesk.Extension, device hotdesk.DeviceID, limit in
 	return calls, err
 }
 
-func (h history) Audit(limit int) ([]hotdesk.AuditRow, error) { return h.Journal.Audit(limit, "") }
-
 func (h history) Verify() (int, error) { return journal.Verify(h.dir) }

@@ -43,7 +43,7 @@ func clientCommands() []*cobra.Command {
 	f := &clientFlags{}
 	all := []*cobra.Command{
 		applyCommand(f), exportCommand(f), deviceCommand(f), userCommand(f), siteCommand(f), pbxCommand(f),
-		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f), dhcpCommand(f),
+		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f), dhcpCommand(f), doctorCommand(f),
 	}
 	for _, c := range all {
 		c.PersistentFlags().StringVar(&f.dataDir, "data-dir", "./data", "data directory of the server on this machine")

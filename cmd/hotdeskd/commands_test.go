@@ -37,6 +37,10 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	table := filepath.Join(t.TempDir(), "phones.csv")
+	if err := os.WriteFile(table, []byte("MAC;Model;Site;Desk;Note\r\n805ec0000088;T46U;roma;3-1;x\r\n805ec0000089;yealink-t54w;roma;3-2;\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, step := range []struct {
 		args string
 		says []string
@@ -77,6 +81,11 @@ func TestCommands(t *testing.T) {
 		{"user pin 150 file:" + pin, []string{"PIN set"}},
 		{"user unlock 150", []string{"done"}},
 		{"user remove 150", []string{"removed"}},
+		{"device import --dry-run --all " + table, []string{"read as utf-8 with semicolons; not used: Note", "line 2: 805ec0000088: added", "2 added, 0 changed, 0 unchanged, 0 wrong", "dry run"}},
+		{"device import --site roma " + table, []string{"2 added"}},
+		{"device import --json " + table, []string{`"unchanged": 2`, `"verdict": "unchanged"`}},
+		{"device remove 805ec0000088", []string{"removed"}},
+		{"device remove 805ec0000089", []string{"removed"}},
 		{"calls", []string{"STARTED"}},
 		{"status", []string{"devices idle     4", "users            4"}},
 		{"export", []string{"pin_set: true", "sites:"}},
@@ -117,11 +126,21 @@ func TestCommandErrors(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("users:\n  - {extension: \"100\", colour: red}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	twice := filepath.Join(t.TempDir(), "twice.csv")
+	if err := os.WriteFile(twice, []byte("mac,model,site\n805ec0000088,t46u,roma\n80-5E-C0-00-00-88,t46u,roma\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args  string
 		usage bool
 		says  string
 	}{
+		{"device import " + twice, false, "1 of 2 rows are wrong, nothing was written"},
+		{"device import --dry-run " + twice, false, "1 of 2 rows are wrong"},
+		{"user import " + twice, false, "no column extension in the first line"},
+		{"user import /nonexistent", false, "/nonexistent"},
+		{"device import", true, "device import FILE"},
+		{"doctor", false, "problem"},
 		{"device show HD9999", false, "HD9999"},
 		{"device show", true, "device show ID"},
 		{"device frobnicate", true, "frobnicate"},

@@ -167,3 +167,13 @@ func newKey(kind string) (crypto.Signer, error) {
 	}
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
+
+// Until is when the first of the certificates in use expires.
+func (c *Certificates) Until() (first time.Time) {
+	for _, cert := range *c.set.Load() {
+		if first.IsZero() || cert.Leaf.NotAfter.Before(first) {
+			first = cert.Leaf.NotAfter
+		}
+	}
+	return first
+}

@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},
 	"journal":         {"hotdesk"},
 	"access":          {"hotdesk"},
-	"admin":           {"hotdesk", "internal/csvtable", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma/v2", "github.com/goccy/go-yaml"},
+	"admin":           {"hotdesk", "internal/csvtable", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma/v2", "github.com/goccy/go-yaml", "github.com/prometheus/client_golang"},
 	"store/bolt":      {"hotdesk", "go.etcd.io/bbolt"},
 	"store/storetest": {"hotdesk"},
 	// floor 3: the wiring
