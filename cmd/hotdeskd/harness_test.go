@@ -223,8 +223,8 @@ func (s *server) apply(yaml string) {
 	}
 }
 
-// office is one site with users 100 to 103 (PIN 4071) and four phones.
-func office(trunk string) string {
+// floor is one site with users 100 to 103 (PIN 4071) and no phones.
+func floor(trunk string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 pbx:
@@ -245,7 +245,13 @@ users:
 	for n := range 4 {
 		fmt.Fprintf(&b, "  - {extension: \"%d\", name: \"User %d\", pin: \"4071\"}\n", 100+n, 100+n)
 	}
-	b.WriteString("devices:\n")
+	return b.String()
+}
+
+// office is a floor with four phones.
+func office(trunk string) string {
+	var b strings.Builder
+	b.WriteString(floor(trunk) + "devices:\n")
 	for n := range 4 {
 		fmt.Fprintf(&b, "  - {mac: \"%s\", model: yealink-t46u, site: roma, desk: \"2-%d\"}\n", phoneMAC(n), n)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,28 +75,60 @@ func (s *server) login(p *simphone.Phone, id, user, pin string) {
 	s.must("hang up", c.HangUp(s.context()))
 }
 
-// The main job: a phone boots, somebody sits down, calls are theirs, they leave.
+// brands are the vendors of the main job, a model and two phones of each.
+var brands = []struct{ model, mac, other string }{
+	{"yealink-t46u", "805ec0000001", "805ec0000002"},
+	{"snom-d785", "000413000001", "000413000002"},
+	{"grandstream-grp2614", "c074ad000001", "c074ad000002"},
+}
+
+// The main job, with the phones of every vendor over every transport: a phone that
+// nobody knows boots by option 66 and is approved, somebody sits down, calls are
+// theirs, somebody else takes over, they leave. With TLS the site also requires
+// HTTPS, and option 66 names no more than the server.
 func TestMainJob(t *testing.T) {
 	t.Parallel()
+	for _, b := range brands {
+		for _, transport := range []string{"udp", "tcp", "tls"} {
+			t.Run(b.model+" "+transport, func(t *testing.T) {
+				t.Parallel()
+				mainJob(t, b.model, b.mac, b.other, transport)
+			})
+		}
+	}
+}
+
+func mainJob(t *testing.T, model, mac, otherMAC, transport string) {
 	peer := startTrunk(t)
 	s := startServer(t)
-	s.apply(office(peer.addr))
-	before := s.device("HD0001")
-	if before.State != "idle" || before.Config.State != "never" {
-		t.Fatalf("before the boot: %+v", before)
+	s.apply(floor(peer.addr))
+	s.apply(fmt.Sprintf("sites:\n  - {name: roma, phones: {transport: %s}, require_https: %t}\n", transport, transport == "tls"))
+	s.apply(fmt.Sprintf("devices:\n  - {mac: %q, model: %s, site: roma}\n", otherMAC, model))
+
+	// Boot: nobody knows the phone, and it has no account.
+	p := s.phone(0, func(c *simphone.Config) {
+		c.MAC, c.Model = mac, model
+		if transport != "tcp" {
+			c.Provision = s.app.ready.Provisioning.HTTP
+		}
+	})
+	s.must("holding screen", p.WaitLabel(s.context(), "Waiting for approval"))
+	if d := s.device(mac); d.State != "pending" || d.ID != nil || d.Model != model || p.State().User != "" {
+		t.Fatalf("before it is approved: %+v, the phone shows %+v", d, p.State())
 	}
 
-	// Boot: the phone shows HD0001 and is registered.
-	p := s.phone(0, nil)
-	s.must("idle screen", p.WaitLabel(s.context(), "HD0001"))
+	// Approved: it shows its HD number and is registered.
+	s.must("approve", s.api.Post(s.context(), "/devices/"+mac+"/approve", map[string]string{"desk": "2-14"}, nil))
+	s.must("idle screen", p.WaitLabel(s.context(), "HD0002"))
 	s.must("registration", p.Registered(s.context()))
-	d := s.awaitDevice("HD0001", "current", current)
-	if !d.Registered || d.Generation.Proven != 1 {
+	d := s.awaitDevice("HD0002", "current", current)
+	if !d.Registered || d.Generation.Proven != 1 || !strings.HasPrefix(d.Source, transport+":") {
 		t.Errorf("after the boot: %+v", d)
 	}
-	if keys := p.State().Keys; len(keys) == 0 || keys[0].Value != "*77*" || keys[0].Label != "Login" {
-		t.Errorf("first line key when idle: %+v", keys)
+	if got, https := d.ProvisioningURL, transport == "tls"; strings.HasPrefix(got, "https:") != https {
+		t.Errorf("its own URL is %s", got)
 	}
+	s.firstKey(p, "Login", "*77*")
 
 	// An outside call is refused in words.
 	c := s.dial(p, "0039061234567")
@@ -112,61 +145,93 @@ func TestMainJob(t *testing.T) {
 	s.must("hang up", c.HangUp(s.context()))
 
 	// Login: from the commit on, the device is the user's.
-	s.login(p, "HD0001", "100", "4071")
-	s.must("new screen", p.WaitLabel(s.context(), "100 User 100"))
-	s.must("registration with the new secret", p.Registered(s.context()))
-	d = s.awaitDevice("HD0001", "current", current)
+	s.seated(p, "HD0002", "100")
+	d = s.device("HD0002")
 	if d.Generation != (admin.Generation{Proven: 2, Current: 2}) || d.Config.Fetched != d.Config.Wanted {
 		t.Errorf("after the login: %+v %+v", d.Generation, d.Config)
 	}
-	if st := p.State(); st.User != "100" || st.AuthUser != "HD0001" || st.Keys[0].Value != "*77*5*" {
-		t.Errorf("the phone's account after the login: %+v", st)
-	}
 
 	// A call 100 -> 101, answered, that shows 100.
-	other := s.phone(1, func(c *simphone.Config) { c.AutoAnswer = true; c.Speak = true })
+	other := s.phone(1, func(c *simphone.Config) { c.MAC, c.Model, c.AutoAnswer, c.Speak = otherMAC, model, true, true })
 	s.must("registration", other.Registered(s.context()))
-	s.must("login by API", s.api.Post(s.context(), "/devices/HD0002/login", map[string]string{"user": "101"}, nil))
+	s.must("login by API", s.api.Post(s.context(), "/devices/HD0001/login", map[string]string{"user": "101"}, nil))
 	s.must("screen", other.WaitLabel(s.context(), "101 User 101"))
-	s.awaitDevice("HD0002", "current", current)
+	s.awaitDevice("HD0001", "current", current)
 	c = s.dial(p, "101")
 	s.must("hear the other side", c.WaitHeard(s.context(), 10))
+	if got := (<-other.Incoming()).Caller(); got.Number != "100" || got.Name != "User 100" {
+		t.Errorf("the called phone shows %+v", got)
+	}
 	s.must("hang up", c.HangUp(s.context()))
 
-	// Logout by the first line key.
+	// Takeover: somebody else logs in where 100 sits. Logout by code.
+	s.seated(p, "HD0002", "102")
+	c = s.dial(p, "*77*5*")
+	s.leaves(p, "HD0002", c)
+
+	// Logout by the first line key, where the model has one.
+	s.seated(p, "HD0002", "100")
 	c, err := p.DialKey(s.context(), 1)
 	s.must("line key", err)
-	s.awaitDevice("HD0001", "idle", idle)
-	s.must("hang up", c.HangUp(s.context()))
-	s.must("idle screen", p.WaitLabel(s.context(), "HD0001"))
-	s.awaitDevice("HD0001", "current", current)
+	s.leaves(p, "HD0002", c)
 
-	s.storyIsTold(5)
+	s.storyIsTold()
+}
+
+// firstKey checks what the first key beside the display does.
+func (s *server) firstKey(p *simphone.Phone, label, value string) {
+	s.t.Helper()
+	if keys := p.State().Keys; len(keys) == 0 || keys[0] != (simphone.LineKey{Position: 1, Type: "speed", Label: label, Value: value}) {
+		s.t.Errorf("first line key: %+v, want %s %s", keys, label, value)
+	}
+}
+
+// seated logs a user in at a phone, which shows and proves it.
+func (s *server) seated(p *simphone.Phone, id, user string) {
+	s.t.Helper()
+	s.login(p, id, user, "4071")
+	s.must("new screen", p.WaitLabel(s.context(), user+" User "+user))
+	s.must("registration with the new secret", p.Registered(s.context()))
+	s.awaitDevice(id, "current", current)
+	if st := p.State(); st.User != user || st.AuthUser != id {
+		s.t.Errorf("the phone's account after the login: %+v", st)
+	}
+	s.firstKey(p, "Logout", "*77*5*")
+}
+
+// leaves waits until a logout by a call has come through.
+func (s *server) leaves(p *simphone.Phone, id string, c *simphone.Call) {
+	s.t.Helper()
+	s.awaitDevice(id, "idle", idle)
+	s.must("hang up", c.HangUp(s.context()))
+	s.must("idle screen", p.WaitLabel(s.context(), id))
+	s.must("registration", p.Registered(s.context()))
+	s.awaitDevice(id, "current", current)
+	s.firstKey(p, "Login", "*77*")
 }
 
 // storyIsTold checks that calls, sessions and audit say exactly what happened.
-func (s *server) storyIsTold(calls int) {
+func (s *server) storyIsTold() {
 	s.t.Helper()
-	var got []string
-	for _, c := range s.awaitCalls(calls) {
-		got = append(got, fmt.Sprintf("%s %s %s %s", c.Kind, c.To, c.Result, c.Reason))
-	}
 	want := []string{
-		"external 0039061234567 refused idle", "emergency 112 answered ", "hot-desk *77*100* answered ",
-		"internal 101 answered ", "hot-desk *77*5* answered ",
+		"external 0039061234567 refused idle", "emergency 112 answered ", "hot-desk *77*100* answered ", "internal 101 answered ",
+		"hot-desk *77*102* answered ", "hot-desk *77*5* answered ", "hot-desk *77*100* answered ", "hot-desk *77*5* answered ",
+	}
+	var got []string
+	for _, c := range s.awaitCalls(len(want)) {
+		got = append(got, fmt.Sprintf("%s %s %s %s", c.Kind, c.To, c.Result, c.Reason))
 	}
 	if !slices.Equal(got, want) {
 		s.t.Errorf("calls %q, want %q", got, want)
 	}
-	var sessions []hotdesk.Session
-	s.await("sessions", func() bool {
-		var err error
-		sessions, err = admin.List[hotdesk.Session](s.context(), s.api, "/sessions")
-		s.must("sessions", err)
-		return len(sessions) == 2 && sessions[1].Until != nil
-	})
-	if sessions[0].User != "101" || sessions[0].Until != nil || sessions[1].User != "100" || sessions[1].By != hotdesk.ByIVR {
-		s.t.Errorf("sessions: %+v", sessions)
+	sessions, err := admin.List[hotdesk.Session](s.context(), s.api, "/sessions")
+	s.must("sessions", err)
+	got = nil
+	for _, x := range sessions {
+		got = append(got, fmt.Sprintf("%s %s %s ended %t", x.Device, x.User, x.By, x.Until != nil))
+	}
+	if want := []string{"HD0002 100 ivr ended true", "HD0002 102 ivr ended true", "HD0001 101 admin ended false", "HD0002 100 ivr ended true"}; !slices.Equal(got, want) {
+		s.t.Errorf("sessions %q, want %q", got, want)
 	}
 	rows, err := admin.List[hotdesk.AuditRow](s.context(), s.api, "/audit")
 	s.must("audit", err)
@@ -174,7 +239,7 @@ func (s *server) storyIsTold(calls int) {
 	for _, row := range rows {
 		counted[row.Action]++
 	}
-	for action, n := range map[string]int{"session.started": 2, "session.ended": 1, "device.claimed": 2, "emergency.called": 1, "device.added": 4} {
+	for action, n := range map[string]int{"session.started": 4, "session.ended": 3, "device.claimed": 2, "emergency.called": 1} {
 		if counted[action] != n {
 			s.t.Errorf("audit has %d rows of %s, want %d", counted[action], action, n)
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +24,7 @@ type loader struct {
 	dialect dialect
 	model   model
 	mac     string
-	client  *http.Client
+	clients map[trust]*http.Client
 	close   func()
 	step    func(name string, detail map[string]string)
 	// kept are the files as last seen, by URL, for If-None-Match.
@@ -42,64 +44,90 @@ type loaded struct {
 }
 
 func newLoader(cfg Config, d dialect, m model, step func(string, map[string]string)) *loader {
-	l := &loader{dialect: d, model: m, mac: cfg.MAC, step: step, kept: map[string]keptFile{}, close: func() {}}
-	transport := cfg.HTTP
-	if transport == nil {
-		// A phone opens a connection for each file; nothing is left open after Run.
-		own := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second}
-		transport, l.close = own, own.CloseIdleConnections
+	l := &loader{
+		dialect: d, model: m, mac: cfg.MAC, step: step, kept: map[string]keptFile{},
+		clients: map[trust]*http.Client{}, close: func() {},
 	}
-	l.client = &http.Client{Transport: transport, Timeout: 15 * time.Second}
+	for _, t := range []trust{trustAny, trustKnown, trustNamed} {
+		transport := cfg.HTTP
+		if transport == nil {
+			// A phone opens a connection for each file; nothing is left open after Run.
+			own := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second, TLSClientConfig: t.config(cfg.Roots, "")}
+			before := l.close
+			transport, l.close = own, func() { before(); own.CloseIdleConnections() }
+		}
+		l.clients[t] = &http.Client{Transport: transport, Timeout: 15 * time.Second}
+	}
 	return l
 }
 
 // load runs through the file sequence at a server and lays what it says over the
-// settings the phone has.
+// settings the phone has. A file that the server has and does not give is passed
+// over like one that it does not have; with no file at all it is the reason.
 func (l *loader) load(ctx context.Context, from server, old settings) (loaded, error) {
-	names, err := l.sequence(ctx, from)
+	names, first, err := l.sequence(ctx, from, old)
 	if err != nil {
 		return loaded{}, err
 	}
-	out := loaded{settings: maps.Clone(old)}
+	out := loaded{settings: settings{}}
+	maps.Copy(out.settings, old)
 	hash, found := sha256.New(), false
+	var kept error
 	for _, name := range names {
 		body, ok, err := l.file(ctx, from, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, errNotGiven):
+			kept = err
+			continue
+		case err != nil:
 			return loaded{}, err
-		}
-		if !ok {
+		case !ok:
 			continue
 		}
-		if err := l.dialect.parse(body, out.settings); err != nil {
+		note, err := l.dialect.parse(body, l.mac, out.settings)
+		if err != nil {
 			return loaded{}, fmt.Errorf("%w: %s: %w", ErrProvision, name, err)
 		}
 		hash.Write(body)
-		found, out.note = true, firstComment(body)
+		found, out.note = true, note
+		if first {
+			break
+		}
 	}
-	if !found {
+	switch {
+	case !found && kept != nil:
+		return loaded{}, kept
+	case !found:
 		return loaded{}, fmt.Errorf("%w: the server has none of the files that this phone asks for", ErrProvision)
 	}
 	out.digest = hex.EncodeToString(hash.Sum(nil))
 	return out, nil
 }
 
+// errNotGiven: the server has the file, or may have it, and does not give it.
+var errNotGiven = errors.New("not given")
+
 // sequence finds out which files to load: those of a boot file, or the fixed ones.
-func (l *loader) sequence(ctx context.Context, from server) ([]string, error) {
+// first tells that one of them is enough.
+func (l *loader) sequence(ctx context.Context, from server, old settings) (names []string, first bool, err error) {
 	for _, pattern := range l.dialect.boot {
 		name := l.model.fill(pattern, l.mac)
 		body, ok, err := l.file(ctx, from, name)
-		if err != nil {
-			return nil, err
+		if err != nil && !errors.Is(err, errNotGiven) {
+			return nil, false, err
 		}
 		if ok {
-			return l.dialect.includes(body), nil
+			return l.dialect.includes(body), false, nil
 		}
 	}
-	var names []string
 	for _, pattern := range l.dialect.files {
 		names = append(names, l.model.fill(pattern, l.mac))
 	}
-	return names, nil
+	if l.dialect.first && l.dialect.all(old) {
+		slices.Reverse(names)
+		return names, false, nil
+	}
+	return names, l.dialect.first, nil
 }
 
 // file loads one file; ok is false when the server has none by this name.
@@ -112,7 +140,7 @@ func (l *loader) file(ctx context.Context, from server, name string) (body []byt
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: file name %q", ErrProvision, name)
 	}
-	status, body, err := l.get(ctx, at.String(), server{})
+	status, body, err := l.get(ctx, at.String(), server{trust: from.trust})
 	if err == nil && status == http.StatusUnauthorized && from.user != "" {
 		status, body, err = l.get(ctx, at.String(), from)
 	}
@@ -127,9 +155,9 @@ func (l *loader) file(ctx context.Context, from server, name string) (body []byt
 	case http.StatusNotFound:
 		return nil, false, nil
 	case http.StatusUnauthorized:
-		return nil, false, fmt.Errorf("%w: %s asks for a user name and password that this phone does not have", ErrProvision, at.Host)
+		return nil, false, fmt.Errorf("%w: %s asks for a user name and password that this phone does not have: %w", ErrProvision, at.Host, errNotGiven)
 	}
-	return nil, false, fmt.Errorf("%w: %s from %s: status %d", ErrProvision, name, at.Host, status)
+	return nil, false, fmt.Errorf("%w: %s from %s: status %d: %w", ErrProvision, name, at.Host, status, errNotGiven)
 }
 
 // get sends one request, with Basic credentials when as has a user. The body of
@@ -139,7 +167,7 @@ func (l *loader) get(ctx context.Context, at string, as server) (int, []byte, er
 	if err != nil {
 		return 0, nil, err
 	}
-	req.Header.Set("User-Agent", l.model.fill(l.dialect.userAgent, l.mac))
+	req.Header.Set("User-Agent", l.model.fill(l.dialect.webAgent, l.mac))
 	if as.user != "" {
 		req.SetBasicAuth(as.user, as.password)
 	}
@@ -147,7 +175,7 @@ func (l *loader) get(ctx context.Context, at string, as server) (int, []byte, er
 	if have {
 		req.Header.Set("If-None-Match", kept.etag)
 	}
-	res, err := l.client.Do(req)
+	res, err := l.clients[as.trust].Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -173,16 +201,4 @@ func withoutURL(err error) error {
 		return e.Err
 	}
 	return err
-}
-
-// firstComment is the first "#" line that is no "#!" line. A phone does not read
-// it; it is shown to people.
-func firstComment(body []byte) string {
-	for line := range strings.Lines(string(body)) {
-		line = strings.TrimSpace(line)
-		if text, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(text, "!") {
-			return strings.TrimSpace(text)
-		}
-	}
-	return ""
 }

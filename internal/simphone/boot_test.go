@@ -1,6 +1,7 @@
 package simphone
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,14 +21,16 @@ type shelf struct {
 	login string // "user:password", when it is asked for
 	etags bool
 	asked []string
-	wrong []string // requests that no Yealink phone sends
+	wrong []string // requests that no such phone sends
+	agent string   // User-Agent of the phone; agentT46U when empty
+	fails map[string]int
 }
 
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := strings.TrimPrefix(r.URL.Path, "/p/token/")
-	if r.Method != http.MethodGet || r.UserAgent() != agentT46U || strings.HasPrefix(name, "/") {
+	if r.Method != http.MethodGet || r.UserAgent() != cmp.Or(s.agent, agentT46U) || strings.HasPrefix(name, "/") {
 		s.wrong = append(s.wrong, r.Method+" "+r.URL.Path+" "+r.UserAgent())
 	}
 	status := s.answer(w, r, name)
@@ -40,6 +43,8 @@ func (s *shelf) answer(w http.ResponseWriter, r *http.Request, name string) int 
 	etag := fmt.Sprintf(`"%x"`, fold(0, []byte(body)))
 	status := http.StatusOK
 	switch {
+	case s.fails[name] != 0:
+		status = s.fails[name]
 	case !ok:
 		status = http.StatusNotFound
 	case s.login != "" && s.login != user+":"+password:
@@ -73,13 +78,15 @@ func (s *shelf) take(t *testing.T) []string {
 
 func ini(lines ...string) string { return "#!version:1.0.0.1\n" + strings.Join(lines, "\n") + "\n" }
 
-func newTestLoader(t *testing.T) *loader {
+func newTestLoader(t *testing.T) *loader { return loaderOf(t, "yealink-t46u") }
+
+func loaderOf(t *testing.T, model string) *loader {
 	t.Helper()
-	d, m, ok := findModel("yealink-t46u")
+	d, m, ok := findModel(model)
 	if !ok {
-		t.Fatal("no T46U")
+		t.Fatalf("no %s", model)
 	}
-	l := newLoader(Config{MAC: "805ec0000001"}, d, m, func(string, map[string]string) {})
+	l := newLoader(Config{MAC: macs[model]}, d, m, func(string, map[string]string) {})
 	t.Cleanup(l.close)
 	return l
 }
@@ -138,6 +145,69 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// Snom and Grandstream phones must ask for their own files in their own order:
+// Snom's lays them one over the other, Grandstream's stops at the first that exists
+// unless it is told to take all. A file that the server does not give is passed
+// over.
+func TestSequences(t *testing.T) {
+	snom := func(name, value string) string {
+		return "<!-- version 3 --><settings><phone-settings><" + name + ` perm="R">` + value + "</" + name + "></phone-settings></settings>"
+	}
+	gs := func(p, value string) string {
+		return `<gs_provision version="1"><config version="1"><` + p + ">" + value + "</" + p + "></config></gs_provision>"
+	}
+	const snomOwn, gsOwn = "snomD785-000413000002.htm", "cfgc074ad000003.xml"
+	for _, c := range []struct {
+		name, model string
+		shelf       *shelf
+		kept        settings
+		asked       []string
+		want        settings
+	}{
+		{
+			"snom", "snom-d785", &shelf{files: map[string]string{"snomD785.htm": snom("language", "English"), snomOwn: snom("language", "Italiano")}}, nil,
+			[]string{"snomD785.htm 200", snomOwn + " 200"}, settings{"language": "Italiano"},
+		},
+		{
+			"snom, own file only", "snom-d785", &shelf{files: map[string]string{snomOwn: snom("language", "Italiano")}}, settings{"ntp_server": "ntp"},
+			[]string{"snomD785.htm 404", snomOwn + " 200"}, settings{"language": "Italiano", "ntp_server": "ntp"},
+		},
+		{
+			"snom, the common file fails", "snom-d785", &shelf{files: map[string]string{snomOwn: snom("language", "Italiano")}, fails: map[string]int{"snomD785.htm": 503}}, nil,
+			[]string{"snomD785.htm 503", snomOwn + " 200"}, settings{"language": "Italiano"},
+		},
+		{
+			"grandstream", "grandstream-grp2614", &shelf{files: map[string]string{gsOwn: gs("P2", "own"), "cfg.xml": gs("P2", "all")}}, nil,
+			[]string{"cfgc074ad000003 404", gsOwn + " 200"}, settings{"P2": "own"},
+		},
+		{
+			"grandstream, the file of all", "grandstream-grp2614", &shelf{files: map[string]string{"cfg.xml": gs("P2", "all")}}, nil,
+			[]string{"cfgc074ad000003 404", gsOwn + " 404", "cfggrp2614.xml 404", "cfg.xml 200"}, settings{"P2": "all"},
+		},
+		{
+			"grandstream, all files", "grandstream-grp2614", &shelf{files: map[string]string{gsOwn: gs("P2", "own"), "cfg.xml": gs("P2", "all")}}, settings{"P8467": "1"},
+			[]string{"cfg.xml 200", "cfggrp2614.xml 404", gsOwn + " 200", "cfgc074ad000003 404"}, settings{"P2": "own", "P8467": "1"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := loaderOf(t, c.model)
+			c.shelf.agent = l.model.fill(l.dialect.webAgent, macs[c.model])
+			srv := httptest.NewServer(c.shelf)
+			defer srv.Close()
+			got, err := l.load(t.Context(), server{url: srv.URL + "/p/token/"}, c.kept)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if asked := c.shelf.take(t); !slices.Equal(asked, c.asked) {
+				t.Errorf("asked for %q, want %q", asked, c.asked)
+			}
+			if fmt.Sprint(got.settings) != fmt.Sprint(c.want) {
+				t.Errorf("got %v, want %v", got.settings, c.want)
+			}
+		})
+	}
+}
+
 // A phone that cannot load must say why in one sentence, and never repeat the
 // token of its URL or a password.
 func TestLoadFails(t *testing.T) {
@@ -150,6 +220,7 @@ func TestLoadFails(t *testing.T) {
 		{"no files", &shelf{}, server{}, "none of the files"},
 		{"no password", &shelf{files: map[string]string{"805ec0000001.cfg": ini()}, login: "a:b"}, server{}, "user name and password"},
 		{"wrong password", &shelf{files: map[string]string{"805ec0000001.cfg": ini()}, login: "a:b"}, server{user: "a", password: "s3cret"}, "user name and password"},
+		{"failure", &shelf{fails: map[string]int{"805ec0000001.cfg": 503}}, server{}, "status 503"},
 		{"rubbish", &shelf{files: map[string]string{"805ec0000001.cfg": "<html>"}}, server{}, "line 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -34,7 +34,7 @@ func (p *Phone) poke() {
 }
 
 // onNotify answers a NOTIFY outside any dialog. Of all events the phone knows
-// check-sync.
+// check-sync and its vendor's own.
 func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	event, reboot := "", false
 	if h := req.GetHeader("Event"); h != nil {
@@ -42,18 +42,22 @@ func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	}
 	p.mu.Lock()
 	a, l, rule, calls := p.agent, p.line, p.profile.notify, len(p.calls)
+	challenged := p.profile.challenged || p.cfg.ChallengeNotify
 	p.mu.Unlock()
-	if event != "check-sync" {
-		a.respond(req, tx, 489, "Bad Event", nil, sip.NewHeader("Allow-Events", "check-sync"))
+	switch known := append([]string{"check-sync"}, p.dialect.refetch...); {
+	case !slices.Contains(known, event):
+		a.respond(req, tx, 489, "Bad Event", nil, sip.NewHeader("Allow-Events", strings.Join(known, ", ")))
 		return
+	case event != "check-sync":
+		rule, reboot = rebootNever, false
 	}
-	if p.cfg.ChallengeNotify && (l == nil || !p.nonces.proves(req, l.authUser, l.password)) {
+	if challenged && (l == nil || !p.nonces.proves(req, l.authUser, l.password)) {
 		a.respond(req, tx, 401, "Unauthorized", nil, sip.NewHeader("WWW-Authenticate", p.nonces.challenge()))
-		p.step("check-sync", "challenged", "true")
+		p.step("check-sync", "event", event, "challenged", "true")
 		return
 	}
 	a.respond(req, tx, 200, "OK", nil)
-	detail := []string{"reboot", yes(reboot)}
+	detail := []string{"event", event, "reboot", yes(reboot)}
 	if calls > 0 {
 		detail = append(detail, "after_call", "true")
 	}

@@ -1,6 +1,7 @@
 package simphone
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -70,6 +71,9 @@ type Config struct {
 	// KeyGap is the pause after a key; 60 ms by default, in steps of 20 ms.
 	KeyGap time.Duration
 
+	// Roots are the authorities whose certificates the phone takes where its file
+	// makes it check; those of this machine when nil.
+	Roots *x509.CertPool
 	// HTTP carries the provisioning requests; plain net/http by default.
 	HTTP http.RoundTripper
 	// ListenPacket opens the phone's sockets; net.ListenUDP by default.

@@ -40,7 +40,7 @@ func TestDial(t *testing.T) {
 		if got := req.From().DisplayName + " " + req.From().Address.User; got != "Name HD0001 HD0001" {
 			t.Errorf("From %q", got)
 		}
-		if got := req.GetHeader("User-Agent").Value(); got != agentT46U {
+		if got := req.GetHeader("User-Agent").Value(); got != "Yealink SIP-T46U 108.86.0.20" {
 			t.Errorf("User-Agent %q", got)
 		}
 		if got := req.Contact().Address.String(); !strings.HasPrefix(got, "sip:HD0001@"+phoneIP+":") || !strings.HasSuffix(got, req.Source()[len(phoneIP):]) {

@@ -1,6 +1,10 @@
 package simphone
 
-import "strings"
+import (
+	"net"
+	"strings"
+	"time"
+)
 
 // settings is everything a phone has ever been told, by parameter.
 type settings map[string]string
@@ -8,22 +12,31 @@ type settings map[string]string
 // dialect is what makes a phone one vendor's: what it asks for at boot, who it
 // says it is, and how it understands what it is given.
 type dialect struct {
-	// models gives each model id the words that its files and User-Agent need.
+	// models gives each model id the words that its files and User-Agents need.
 	models map[string]model
-	// userAgent is sent over HTTP and SIP alike. {name}, {firmware} and {mac:}
-	// (with colons) stand for the phone's own.
-	userAgent string
+	// webAgent is the User-Agent over HTTP, sipAgent the one over SIP. {name},
+	// {firmware}, {mac}, {MAC} (upper case) and {mac:} (with colons) stand for the
+	// phone's own.
+	webAgent, sipAgent string
 	// boot files are tried in order; the first that exists lists what to load.
 	boot []string
 	// includes reads such a list.
 	includes func(body []byte) []string
-	// files are loaded when there is no boot file, each over the one before.
-	// {mac} and {common} stand for the phone's own.
+	// files are loaded when there is no boot file, each over the one before. Beside
+	// the words of the User-Agents, {common} and {lower} (the name in lower case)
+	// stand for the phone's own.
 	files []string
-	// parse reads one file into the settings.
-	parse func(body []byte, into settings) error
-	// profile says what the settings mean.
-	profile func(settings) profile
+	// first: files are tried until one exists, unless all says that each is loaded,
+	// from the last to the first.
+	first bool
+	all   func(settings) bool
+	// parse reads one file into the settings and returns its first comment. It may
+	// refuse a file that is another phone's.
+	parse func(body []byte, mac string, into settings) (note string, err error)
+	// profile says what the settings mean to a model.
+	profile func(settings, model) profile
+	// refetch are events that, beside check-sync, make the phone fetch, never restart.
+	refetch []string
 }
 
 // model is one product of a vendor.
@@ -31,6 +44,7 @@ type model struct {
 	name     string // as in the User-Agent
 	firmware string
 	common   string // name of the file that all phones of the model share
+	screen   int    // keys beside the display that Grandstream numbers apart; 0 for all
 }
 
 // profile is what a phone makes of its settings, in no vendor's words.
@@ -41,10 +55,12 @@ type profile struct {
 	server     server
 	option66   bool // the network's own URL still wins at boot
 	notify     reboots
+	challenged bool // a check-sync must prove that it knows the SIP password
 	trusted    bool // SIP is taken from the registrar's address only
 	autoAnswer bool
-	codecs     []uint8 // static payload types, best first
-	events     uint8   // payload type of telephone-event
+	keepAlive  time.Duration // how often the way to the server is kept open; 0 for never
+	codecs     []uint8       // static payload types, best first
+	events     uint8         // payload type of telephone-event
 	pressBy    pressing
 }
 
@@ -56,10 +72,15 @@ type account struct {
 	port                     int
 	transport                string
 	expires                  int
+	proxy                    string // host:port that everything is sent to; empty for the host itself
+	trust                    trust  // of the server's certificate
 }
 
 // server is where the phone fetches its files from.
-type server struct{ url, user, password string }
+type server struct {
+	url, user, password string
+	trust               trust
+}
 
 // reboots says when a check-sync makes the phone restart.
 type reboots int
@@ -91,7 +112,7 @@ type LineKey struct {
 }
 
 // dialects are all vendors that can be simulated.
-func dialects() []dialect { return []dialect{yealink()} }
+func dialects() []dialect { return []dialect{yealink(), snom(), grandstream()} }
 
 // findModel picks the vendor and product of a model id.
 func findModel(id string) (dialect, model, bool) {
@@ -113,7 +134,15 @@ func (m model) fill(pattern, mac string) string {
 		colons.WriteString(mac[i : i+2])
 	}
 	return strings.NewReplacer(
-		"{name}", m.name, "{firmware}", m.firmware, "{common}", m.common,
-		"{mac}", mac, "{mac:}", colons.String(),
+		"{name}", m.name, "{lower}", strings.ToLower(m.name), "{firmware}", m.firmware, "{common}", m.common,
+		"{mac}", mac, "{MAC}", strings.ToUpper(mac), "{mac:}", colons.String(),
 	).Replace(pattern)
+}
+
+// hostPort splits "host", "host:port" or "[IPv6]:port".
+func hostPort(text string, otherwise int) (host string, port int) {
+	if h, p, err := net.SplitHostPort(text); err == nil {
+		return h, number(p, otherwise)
+	}
+	return strings.Trim(text, "[]"), otherwise
 }

@@ -26,7 +26,11 @@ func (a *agent) newLine(ctx context.Context, acc account) (*line, error) {
 	if acc.transport != "udp" {
 		return nil, fmt.Errorf("%w: the file wants SIP over %s, which is not simulated", ErrConfig, acc.transport)
 	}
-	registrar, err := resolve(ctx, acc.host, acc.port)
+	host, port := acc.host, acc.port
+	if acc.proxy != "" {
+		host, port = hostPort(acc.proxy, 5060)
+	}
+	registrar, err := resolve(ctx, host, port)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (p *Phone) Run(ctx context.Context) error {
 	}
 	defer close(p.done)
 	p.teller.begin()
-	a, err := openAgent(p.cfg, p.model.fill(p.dialect.userAgent, p.cfg.MAC), p.receive, p.trouble)
+	a, err := openAgent(p.cfg, p.model.fill(p.dialect.sipAgent, p.cfg.MAC), p.receive, p.trouble)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 	if err != nil {
 		return configuration{}, err
 	}
-	c := configuration{loaded: got, profile: p.dialect.profile(got.settings)}
+	c := configuration{loaded: got, profile: p.dialect.profile(got.settings, p.model)}
 	acc := c.profile.account
 	if acc == (account{}) {
 		return c, nil
@@ -171,7 +171,7 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 // network says. The caller holds the lock.
 func (p *Phone) server(booting bool) server {
 	// At boot the profile is empty; what counts is what was kept.
-	known := p.dialect.profile(p.loaded.settings)
+	known := p.dialect.profile(p.loaded.settings, p.model)
 	if known.server.url == "" || booting && p.cfg.AlwaysOption66 {
 		known.server.url = p.cfg.Provision
 	}

@@ -3,9 +3,11 @@ package simphone
 import (
 	"bytes"
 	"cmp"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"hotdeskd/internal/phonefile"
 )
@@ -17,23 +19,24 @@ func yealink() dialect {
 		// The number of the common file and the first figure of the firmware
 		// are both the model's own.
 		models: map[string]model{
-			"yealink-t31p": {"T31P", "124.86.0.40", "y000000000123.cfg"},
-			"yealink-t33g": {"T33G", "124.86.0.40", "y000000000124.cfg"},
-			"yealink-t42u": {"T42U", "108.86.0.20", "y000000000116.cfg"},
-			"yealink-t43u": {"T43U", "108.86.0.20", "y000000000107.cfg"},
-			"yealink-t46s": {"T46S", "66.86.0.15", "y000000000066.cfg"},
-			"yealink-t46u": {"T46U", "108.86.0.20", "y000000000108.cfg"},
-			"yealink-t48u": {"T48U", "108.86.0.20", "y000000000109.cfg"},
-			"yealink-t53w": {"T53W", "96.86.0.20", "y000000000095.cfg"},
-			"yealink-t54w": {"T54W", "96.86.0.20", "y000000000096.cfg"},
-			"yealink-t57w": {"T57W", "96.86.0.20", "y000000000097.cfg"},
+			"yealink-t31p": {name: "T31P", firmware: "124.86.0.40", common: "y000000000123.cfg"},
+			"yealink-t33g": {name: "T33G", firmware: "124.86.0.40", common: "y000000000124.cfg"},
+			"yealink-t42u": {name: "T42U", firmware: "108.86.0.20", common: "y000000000116.cfg"},
+			"yealink-t43u": {name: "T43U", firmware: "108.86.0.20", common: "y000000000107.cfg"},
+			"yealink-t46s": {name: "T46S", firmware: "66.86.0.15", common: "y000000000066.cfg"},
+			"yealink-t46u": {name: "T46U", firmware: "108.86.0.20", common: "y000000000108.cfg"},
+			"yealink-t48u": {name: "T48U", firmware: "108.86.0.20", common: "y000000000109.cfg"},
+			"yealink-t53w": {name: "T53W", firmware: "96.86.0.20", common: "y000000000095.cfg"},
+			"yealink-t54w": {name: "T54W", firmware: "96.86.0.20", common: "y000000000096.cfg"},
+			"yealink-t57w": {name: "T57W", firmware: "96.86.0.20", common: "y000000000097.cfg"},
 		},
-		userAgent: "Yealink SIP-{name} {firmware} {mac:}",
-		boot:      []string{"{mac}.boot", "y000000000000.boot"},
-		includes:  yealinkIncludes,
-		files:     []string{"{common}", "{mac}.cfg"},
-		parse:     yealinkParse,
-		profile:   yealinkProfile,
+		webAgent: "Yealink SIP-{name} {firmware} {mac:}",
+		sipAgent: "Yealink SIP-{name} {firmware}",
+		boot:     []string{"{mac}.boot", "y000000000000.boot"},
+		includes: yealinkIncludes,
+		files:    []string{"{common}", "{mac}.cfg"},
+		parse:    yealinkParse,
+		profile:  func(s settings, _ model) profile { return yealinkProfile(s) },
 	}
 }
 
@@ -50,10 +53,10 @@ func yealinkIncludes(body []byte) []string {
 }
 
 // yealinkParse reads one file. %NULL% and %EMPTY% blank a parameter.
-func yealinkParse(body []byte, into settings) error {
+func yealinkParse(body []byte, _ string, into settings) (note string, err error) {
 	f, err := phonefile.Parse(phonefile.YealinkINI, body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, key := range f.Keys() {
 		value := f.Value(key)
@@ -62,7 +65,7 @@ func yealinkParse(body []byte, into settings) error {
 		}
 		into[key] = value
 	}
-	return nil
+	return f.Comment(), nil
 }
 
 // yealinkProfile understands the parameters; what is missing has its factory
@@ -73,12 +76,17 @@ func yealinkProfile(s settings) profile {
 		server: server{
 			url:  s["static.auto_provision.server.url"],
 			user: s["static.auto_provision.server.username"], password: s["static.auto_provision.server.password"],
+			trust: yealinkTrust(s),
 		},
 		option66:   s["static.auto_provision.dhcp_option.enable"] != "0",
 		trusted:    s["sip.trust_ctrl"] == "1",
 		autoAnswer: s["account.1.auto_answer"] == "1",
 		events:     uint8(number(s["account.1.dtmf.dtmf_payload"], 101)),
 		codecs:     yealinkCodecs(s),
+		keepAlive:  time.Duration(number(s["account.1.nat.udp_update_time"], 30)) * time.Second,
+	}
+	if s["account.1.nat.udp_update_enable"] == "0" {
+		p.keepAlive = 0
 	}
 	switch s["sip.notify_reboot_enable"] {
 	case "0":
@@ -100,7 +108,10 @@ func yealinkProfile(s settings) profile {
 		user: user, authUser: cmp.Or(s["account.1.auth_name"], user), password: s["account.1.password"],
 		name: s["account.1.display_name"],
 		host: s["account.1.sip_server.1.address"], port: number(s["account.1.sip_server.1.port"], 5060),
-		expires: number(s["account.1.sip_server.1.expires"], 3600),
+		expires: number(s["account.1.sip_server.1.expires"], 3600), trust: yealinkTrust(s),
+	}
+	if proxy := s["account.1.outbound_proxy.1.address"]; s["account.1.outbound_proxy_enable"] == "1" && proxy != "" {
+		p.account.proxy = net.JoinHostPort(proxy, strconv.Itoa(number(s["account.1.outbound_proxy.1.port"], 5060)))
 	}
 	switch s["account.1.sip_server.1.transport_type"] {
 	case "1":
@@ -111,6 +122,18 @@ func yealinkProfile(s settings) profile {
 		p.account.transport = "udp"
 	}
 	return p
+}
+
+// yealinkTrust: a phone takes certificates of authorities that it knows only,
+// whatever their name, unless it is told otherwise.
+func yealinkTrust(s settings) trust {
+	switch {
+	case s["static.security.trust_certificates"] == "0":
+		return trustAny
+	case s["static.security.cn_validation"] == "1":
+		return trustNamed
+	}
+	return trustKnown
 }
 
 // yealinkKeys lists the keys that do something, by position.
