@@ -95,7 +95,7 @@ func (s *Server) examineSites() (all []Finding) {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingOK, Text: "emergency calls have numbers, a way out, a caller id and an address"})
 		}
 		if len(site.Networks) == 0 {
-			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingWarning, Text: "no networks are named, so phones from anywhere may enrol with its URL", Fix: "add the phones' networks: networks: [\"192.168.10.0/24\"]"})
+			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingWarning, Text: "no networks are named: a phone that knows only this server's address gets no file, and one whose device was deleted is not let go", Fix: "add the phones' networks: networks: [\"192.168.10.0/24\"]"})
 		}
 		if site.Enrolment == "automatic" {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingWarning, Text: "every phone that knows the enrolment URL becomes a device without being asked", Fix: "set enrolment: approve when all phones are in"})

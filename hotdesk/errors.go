@@ -26,7 +26,7 @@ var (
 	// ErrBlocked: the device is blocked by an administrator.
 	ErrBlocked = errors.New("device is blocked")
 	// ErrDeviceInCall: the device has another call up; log in or out afterwards.
-	ErrDeviceInCall = errors.New("device is in a call")
+	ErrDeviceInCall = errors.New("device is in a call; try again when it has ended")
 	// ErrSecondPhoneRefused: the site allows one phone a user, and the user has one.
 	ErrSecondPhoneRefused = errors.New("logged in on another phone")
 	// ErrInUse: the object is needed by something else and cannot go.

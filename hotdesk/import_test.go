@@ -26,7 +26,9 @@ func TestImportVerdicts(t *testing.T) {
 	}
 	d.live.LegUp("HD0001", "a call")
 	before := d.Export()
-	user := func(line int, spec hotdesk.UserSpec) hotdesk.ImportRow { return hotdesk.ImportRow{Line: line, User: &spec} }
+	user := func(line int, spec hotdesk.UserSpec) hotdesk.ImportRow {
+		return hotdesk.ImportRow{Line: line, User: &spec}
+	}
 	device := func(line int, spec hotdesk.DeviceSpec) hotdesk.ImportRow {
 		return hotdesk.ImportRow{Line: line, Device: &spec}
 	}
