@@ -1,6 +1,7 @@
 package simphone
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ type Config struct {
 	Model string
 	// Transport of SIP: "udp", or empty for what the served file says.
 	Transport string
-	// Local is the IP address that SIP and RTP are bound to; 127.0.0.1 by default.
+	// Local is the IP address that SIP and RTP are bound to; by default the one that
+	// this machine reaches the server of Provision from.
 	Local string
 	// Step is told what the phone does, in order, never twice at a time, and
 	// before State shows it. It must not call methods of the phone that wait.
@@ -136,9 +138,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RejectWith != 0 && (c.RejectWith < 300 || c.RejectWith > 699) {
 		return c, fmt.Errorf("%w: a call cannot be refused with %d", ErrConfig, c.RejectWith)
 	}
-	if c.Local == "" {
-		c.Local = "127.0.0.1"
+	if c.Local == "" && c.ListenPacket == nil {
+		if c.Local, err = towards(u); err != nil {
+			return c, err
+		}
 	}
+	c.Local = cmp.Or(c.Local, "127.0.0.1")
 	if addr, err := netip.ParseAddr(c.Local); err != nil || addr.IsUnspecified() {
 		return c, fmt.Errorf("%w: the local address must be one IP address, not %q", ErrConfig, c.Local)
 	}
@@ -159,6 +164,18 @@ func orDefault(d *time.Duration, value time.Duration) {
 	if *d <= 0 {
 		*d = value
 	}
+}
+
+// towards is the address that this machine reaches a server from. A phone trusts
+// its server's address only, so it must not be called from another one. Nothing is
+// sent: connecting a datagram socket asks the routing table.
+func towards(server *url.URL) (string, error) {
+	c, err := net.Dial("udp", net.JoinHostPort(server.Hostname(), cmp.Or(server.Port(), "80")))
+	if err != nil {
+		return "", fmt.Errorf("%w: the server of the provisioning URL cannot be reached: %w", ErrConfig, err)
+	}
+	local := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().String()
+	return local, c.Close()
 }
 
 func listenUDP(at netip.AddrPort) (net.PacketConn, error) {
