@@ -2,6 +2,7 @@ package simphone
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,19 +21,21 @@ const cancelWait = 4 * time.Second
 // allow lists the methods that the phone answers.
 const allow = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
 
-// The library would send no datagram of more than 1300 bytes, as phones do. The
-// limit is a variable of its package: it is set while the program is initialised,
-// before anything could read it at the same time.
-var _ = liftUDPLimit()
+// The library would send no datagram of more than 1300 bytes, as phones do, and
+// some of its parts know no logger but its default. Both are variables of its
+// package: they are set while the program is initialised, before anything could
+// read them at the same time.
+var _ = setLibrary()
 
-func liftUDPLimit() struct{} {
+func setLibrary() struct{} {
 	sip.UDPMTUSize = 65507
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
 	return struct{}{}
 }
 
-// agent is the phone's SIP stack around its one socket. sipgo carries the
-// transactions; the agent adds what it leaves to its user: one socket for
-// everything, panics that end a request and not the process, CANCEL, and an end
+// agent is the phone's SIP stack around its one socket and its connections. sipgo
+// carries the transactions; the agent adds what it leaves to its user: the way of
+// every request, panics that end a request and not the process, CANCEL, and an end
 // after which no goroutine runs.
 type agent struct {
 	conn   net.PacketConn
@@ -40,15 +43,23 @@ type agent struct {
 	name   string // User-Agent
 	ua     *sipgo.UserAgent
 	client *sipgo.Client
+	server *sipgo.Server
+	udp    *flow // of the socket
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	roots  *x509.CertPool
+	// arrivals take the connections that the phone has opened to sipgo, which takes
+	// connections from listeners only.
+	arrivals map[string]*arrivals
 
 	trouble func(error) // told what should not happen
 
 	ctx    context.Context // ends when the phone is switched off
 	stop   context.CancelFunc
-	served chan struct{} // closed when the socket is not read any more
+	served sync.WaitGroup // those who read the sockets
 
 	mu      sync.Mutex
 	closed  bool
+	flows   map[flowKey]*flow
 	running sync.WaitGroup // handlers and requests
 }
 
@@ -58,7 +69,11 @@ func openAgent(cfg Config, name string, handle sipgo.RequestHandler, trouble fun
 	if err != nil {
 		return nil, fmt.Errorf("the phone's SIP socket: %w", err)
 	}
-	a := &agent{conn: conn, name: name, trouble: trouble, served: make(chan struct{})}
+	a := &agent{
+		conn: conn, name: name, trouble: trouble, dial: cfg.Dial, roots: cfg.Roots,
+		arrivals: map[string]*arrivals{}, flows: map[flowKey]*flow{},
+	}
+	a.udp = &flow{agent: a, flowKey: flowKey{transport: "udp"}}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	if err := a.start(handle); err != nil {
 		a.stop()
@@ -76,8 +91,9 @@ func (a *agent) start(handle sipgo.RequestHandler) error {
 	a.ua, err = sipgo.NewUA(
 		sipgo.WithUserAgent(a.name),
 		sipgo.WithUserAgentHostname(host),
-		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet)),
+		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(quiet), sip.WithTransportLayerTransports(streams())),
 		sipgo.WithUserAgentTransactionLayerOptions(
+			sip.WithTransactionLayerTerminateOnConnClose(),
 			sip.WithTransactionLayerLogger(quiet),
 			sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) {}),
 		),
@@ -90,21 +106,30 @@ func (a *agent) start(handle sipgo.RequestHandler) error {
 	if err != nil {
 		return fmt.Errorf("the phone's SIP stack: %w", err)
 	}
-	srv, err := sipgo.NewServer(a.ua, sipgo.WithServerLogger(quiet))
+	a.server, err = sipgo.NewServer(a.ua, sipgo.WithServerLogger(quiet))
 	if err != nil {
 		return fmt.Errorf("the phone's SIP stack: %w", err)
 	}
-	srv.OnNoRoute(a.door(handle)) // no method has a route of its own: all come here
+	a.server.OnNoRoute(a.door(handle)) // no method has a route of its own: all come here
 	ready := &readerConn{PacketConn: a.conn, reading: make(chan struct{})}
-	go func() {
-		defer close(a.served)
-		err := srv.ServeUDP(ready)
+	a.serve(func() error { return a.server.ServeUDP(ready) })
+	for transport, listen := range map[string]func(net.Listener) error{"tcp": a.server.ServeTCP, "tls": a.server.ServeTLS} {
+		from := &arrivals{at: net.TCPAddrFromAddrPort(a.local), conns: make(chan net.Conn), closed: make(chan struct{})}
+		a.arrivals[transport] = from
+		a.serve(func() error { return listen(from) })
+	}
+	<-ready.reading
+	return nil
+}
+
+// serve reads one of the phone's sockets until close.
+func (a *agent) serve(read func() error) {
+	a.served.Go(func() {
+		err := read()
 		if a.ctx.Err() == nil {
 			a.trouble(fmt.Errorf("the phone's SIP socket is not read any more: %v", err))
 		}
-	}()
-	<-ready.reading
-	return nil
+	})
 }
 
 // settle is how long the reader outlives its socket.
@@ -176,8 +201,12 @@ func (a *agent) close() {
 	a.mu.Unlock()
 	a.stop()
 	a.running.Wait()
+	a.only(nil)
+	for _, from := range a.arrivals {
+		_ = from.Close()
+	}
 	_ = a.conn.Close() // ends the reader; there is nobody left to tell
-	<-a.served
+	a.served.Wait()
 	_ = a.ua.Close()
 }
 
@@ -201,130 +230,6 @@ func (a *agent) response(req *sip.Request, status int, reason string, body []byt
 	res.AppendHeader(sip.NewHeader("User-Agent", a.name))
 	setBody(res, body, "application/sdp")
 	return res
-}
-
-// prepare pins a request to the phone's socket and, unless its route decides,
-// to where it goes.
-func (a *agent) prepare(req *sip.Request, to string) {
-	req.SetTransport("UDP")
-	if to != "" {
-		req.SetDestination(to)
-	}
-	req.Laddr = sip.Addr{IP: a.local.Addr().AsSlice(), Port: int(a.local.Port())}
-}
-
-// do sends a request other than INVITE and waits for its final response.
-func (a *agent) do(ctx context.Context, req *sip.Request, to string) (*sip.Response, error) {
-	if !a.enter() {
-		return nil, ErrStopped
-	}
-	defer a.running.Done()
-	ctx, done := a.within(ctx)
-	defer done()
-	a.prepare(req, to)
-	res, err := a.client.Do(ctx, req)
-	if err != nil {
-		return nil, a.failure(ctx, req, err)
-	}
-	return res, nil
-}
-
-// write sends an ACK, which has no transaction.
-func (a *agent) write(req *sip.Request) error {
-	if !a.enter() {
-		return ErrStopped
-	}
-	defer a.running.Done()
-	a.prepare(req, "")
-	if err := a.client.WriteRequest(req); err != nil {
-		return fmt.Errorf("ACK not sent: %w", err)
-	}
-	return nil
-}
-
-// invite runs one INVITE to its final response. When ctx ends it cancels, but
-// not before the other side has said something (RFC 3261 section 9.1), and still
-// returns the final response. progress takes each 1xx, again each repeated 2xx.
-func (a *agent) invite(ctx context.Context, req *sip.Request, to string, progress, again func(*sip.Response)) (*sip.Response, error) {
-	if !a.enter() {
-		return nil, ErrStopped
-	}
-	defer a.running.Done()
-	a.prepare(req, to)
-	tx, err := a.client.TransactionRequest(context.WithoutCancel(ctx), req)
-	if err != nil {
-		return nil, a.failure(ctx, req, err)
-	}
-	tx.OnRetransmission(again)
-	cancelled, heard, sent := ctx.Done(), false, false
-	giveUp := time.NewTimer(cancelWait)
-	giveUp.Stop()
-	defer giveUp.Stop()
-	for {
-		select {
-		case res := <-tx.Responses():
-			if !res.IsProvisional() {
-				return res, nil // the transaction lives on to repeat its ACK
-			}
-			heard = true
-			if cancelled == nil && !sent {
-				sent = true
-				a.cancel(req, to)
-			} else if res.StatusCode > 100 {
-				progress(res)
-			}
-		case <-cancelled:
-			cancelled = nil
-			giveUp.Reset(cancelWait)
-			if heard {
-				sent = true
-				a.cancel(req, to)
-			}
-		case <-giveUp.C:
-			tx.Terminate()
-			return nil, a.failure(ctx, req, ctx.Err())
-		case <-a.ctx.Done():
-			tx.Terminate()
-			return nil, ErrStopped
-		case <-tx.Done():
-			return nil, a.failure(ctx, req, tx.Err())
-		}
-	}
-}
-
-// cancel sends the CANCEL of an INVITE, with its Via and CSeq, and does not wait.
-// The INVITE's own response is what counts.
-func (a *agent) cancel(invite *sip.Request, to string) {
-	req := sip.NewRequest(sip.CANCEL, *invite.Recipient.Clone())
-	req.AppendHeader(sip.HeaderClone(invite.Via()))
-	hops := sip.MaxForwardsHeader(70)
-	req.AppendHeader(&hops)
-	for _, h := range []sip.Header{invite.From(), invite.To(), invite.CallID()} {
-		req.AppendHeader(sip.HeaderClone(h))
-	}
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: invite.CSeq().SeqNo, MethodName: sip.CANCEL})
-	if !a.enter() {
-		return
-	}
-	go func() {
-		defer a.running.Done()
-		ctx, cancel := context.WithTimeout(a.ctx, cancelWait)
-		defer cancel()
-		_, _ = a.do(ctx, req, to)
-	}()
-}
-
-// failure says in words why a request had no answer.
-func (a *agent) failure(ctx context.Context, req *sip.Request, err error) error {
-	switch {
-	case a.ctx.Err() != nil:
-		return ErrStopped
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, sip.ErrTransactionTimeout):
-		return fmt.Errorf("%s was not answered by %s", req.Method, req.Destination())
-	}
-	return fmt.Errorf("%s to %s: %w", req.Method, req.Destination(), err)
 }
 
 // setBody gives a message a body of a type; nil or empty gives none.

@@ -262,7 +262,7 @@ func (c *Call) do(ctx context.Context, method sip.RequestMethod, body []byte, ki
 			setBody(req, body, kind)
 			return req
 		},
-		func(req *sip.Request) (*sip.Response, error) { return c.agent.do(ctx, req, "") },
+		func(req *sip.Request) (*sip.Response, error) { return c.line.flow.do(ctx, req, "") },
 	)
 }
 
@@ -325,7 +325,7 @@ func (c *Call) reinvite(ctx context.Context, offer []byte) (*sip.Response, error
 			return req
 		},
 		func(req *sip.Request) (*sip.Response, error) {
-			return c.agent.invite(ctx, req, "", func(*sip.Response) {}, c.confirm)
+			return c.line.flow.invite(ctx, req, "", func(*sip.Response) {}, c.confirm)
 		},
 	)
 	if err == nil && res.IsSuccess() {
@@ -347,7 +347,7 @@ func (c *Call) confirm(res *sip.Response) {
 		go c.refuseFork(res)
 		return
 	}
-	if err := c.agent.write(c.dialog.ack(res.CSeq().SeqNo, c.agent.name)); err != nil && !errors.Is(err, ErrStopped) {
+	if err := c.line.flow.write(c.dialog.ack(res.CSeq().SeqNo, c.agent.name)); err != nil && !errors.Is(err, ErrStopped) {
 		c.phone.trouble(err) // the repetition of the 2xx asks again
 	}
 }
@@ -361,10 +361,10 @@ func (c *Call) refuseFork(res *sip.Response) {
 	d := &dialog{callID: c.dialog.callID, local: c.dialog.local, contact: c.dialog.contact, cseq: res.CSeq().SeqNo}
 	d.remote, d.target = party{uri: res.To().Address}, res.To().Address
 	d.answered(res)
-	if c.agent.write(d.ack(res.CSeq().SeqNo, c.agent.name)) != nil {
+	if c.line.flow.write(d.ack(res.CSeq().SeqNo, c.agent.name)) != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.agent.ctx, cancelWait)
 	defer cancel()
-	_, _ = c.agent.do(ctx, d.next(sip.BYE, c.agent.name), "")
+	_, _ = c.line.flow.do(ctx, d.next(sip.BYE, c.agent.name), "")
 }

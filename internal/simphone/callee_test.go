@@ -81,13 +81,13 @@ func (f *far) send(method sip.RequestMethod, body []byte, headers ...sip.Header)
 	}
 	setBody(req, body, "application/sdp")
 	if method != sip.INVITE {
-		res, err := f.o.agent.do(f.o.soon(), req, "")
+		res, err := f.o.agent.udp.do(f.o.soon(), req, "")
 		if err != nil {
 			f.o.t.Fatal(err)
 		}
 		return res
 	}
-	res, err := f.o.agent.invite(f.o.soon(), req, "", func(*sip.Response) {}, func(*sip.Response) {})
+	res, err := f.o.agent.udp.invite(f.o.soon(), req, "", func(*sip.Response) {}, func(*sip.Response) {})
 	if err != nil {
 		f.o.t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (f *far) ack(res *sip.Response, body []byte) {
 	f.o.t.Helper()
 	req := f.dialog.ack(res.CSeq().SeqNo, "server")
 	setBody(req, body, "application/sdp")
-	if err := f.o.agent.write(req); err != nil {
+	if err := f.o.agent.udp.write(req); err != nil {
 		f.o.t.Fatal(err)
 	}
 }
@@ -167,7 +167,7 @@ func (o *office) ring(p *Phone, body []byte, change func(*sip.Request)) (*far, *
 		change(req)
 	}
 	f.req = req
-	res, err := o.agent.invite(o.soon(), req, "", func(*sip.Response) {}, func(*sip.Response) {
+	res, err := o.agent.udp.invite(o.soon(), req, "", func(*sip.Response) {}, func(*sip.Response) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.repeated++

@@ -2,6 +2,7 @@ package simphone
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -30,7 +31,10 @@ type Config struct {
 	MAC string
 	// Model is its model id, such as "yealink-t46u".
 	Model string
-	// Transport of SIP: "udp", or empty for what the served file says.
+	// Transport of SIP: "udp", "tcp" or "tls"; empty for what the served file says.
+	// It is as if somebody set it at the phone after every file: the server stays
+	// the file's, and so does the port, but that TLS has the next one (5061 beside
+	// 5060).
 	Transport string
 	// Local is the IP address that SIP and RTP are bound to; by default the one that
 	// this machine reaches the server of Provision from.
@@ -66,7 +70,8 @@ type Config struct {
 
 	// HoldPoll is how often a phone without an account asks again; 1 s by default.
 	HoldPoll time.Duration
-	// Retry is the pause after a failed boot or registration; 5 s by default.
+	// Retry is the pause after a failed boot or registration; 5 s by default. While
+	// the server cannot be connected to it doubles, up to twelve times itself.
 	Retry time.Duration
 	// KeyTime is how long a key is held down; 100 ms by default, in steps of 20 ms.
 	KeyTime time.Duration
@@ -80,6 +85,8 @@ type Config struct {
 	HTTP http.RoundTripper
 	// ListenPacket opens the phone's sockets; net.ListenUDP by default.
 	ListenPacket func(netip.AddrPort) (net.PacketConn, error)
+	// Dial opens the phone's connections to its SIP server, from Local by default.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Step is one thing that the phone did. Detail holds no secret.
@@ -129,8 +136,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MAC, err = plainMAC(c.MAC); err != nil {
 		return c, err
 	}
-	if c.Transport != "" && c.Transport != "udp" {
-		return c, fmt.Errorf("%w: transport %q is not simulated, only udp", ErrConfig, c.Transport)
+	if c.Transport != "" && c.Transport != "udp" && c.Transport != "tcp" && c.Transport != "tls" {
+		return c, fmt.Errorf("%w: the transport is udp, tcp or tls, not %q", ErrConfig, c.Transport)
 	}
 	if c.UnregisterOld != "" && c.UnregisterOld != First && c.UnregisterOld != Last {
 		return c, fmt.Errorf("%w: the old identity is un-registered %q or %q, not %q", ErrConfig, First, Last, c.UnregisterOld)
@@ -144,7 +151,8 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Local = cmp.Or(c.Local, "127.0.0.1")
-	if addr, err := netip.ParseAddr(c.Local); err != nil || addr.IsUnspecified() {
+	local, err := netip.ParseAddr(c.Local)
+	if err != nil || local.IsUnspecified() {
 		return c, fmt.Errorf("%w: the local address must be one IP address, not %q", ErrConfig, c.Local)
 	}
 	if c.Step == nil {
@@ -152,6 +160,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.ListenPacket == nil {
 		c.ListenPacket = listenUDP
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))}).DialContext
 	}
 	orDefault(&c.HoldPoll, time.Second)
 	orDefault(&c.Retry, 5*time.Second)

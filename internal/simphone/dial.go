@@ -84,7 +84,7 @@ func (c *Call) inviteOut(ctx context.Context) (*sip.Response, error) {
 			return req
 		},
 		func(req *sip.Request) (*sip.Response, error) {
-			return c.agent.invite(ctx, req, c.line.registrar.String(), c.progress, c.confirm)
+			return c.line.flow.invite(ctx, req, c.line.registrar.String(), c.progress, c.confirm)
 		},
 	)
 }

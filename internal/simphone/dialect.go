@@ -2,6 +2,7 @@ package simphone
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -74,6 +75,24 @@ type account struct {
 	expires                  int
 	proxy                    string // host:port that everything is sent to; empty for the host itself
 	trust                    trust  // of the server's certificate
+}
+
+// over is the account with the transport changed at the phone: TLS has the port
+// after the others'.
+func (a account) over(transport string) account {
+	step := 0
+	switch {
+	case transport == "tls" && a.transport != "tls":
+		step = 1
+	case transport != "tls" && a.transport == "tls":
+		step = -1
+	}
+	a.transport, a.port = transport, a.port+step
+	if a.proxy != "" {
+		host, port := hostPort(a.proxy, 5060)
+		a.proxy = net.JoinHostPort(host, strconv.Itoa(port+step))
+	}
+	return a
 }
 
 // server is where the phone fetches its files from.

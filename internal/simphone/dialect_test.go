@@ -338,7 +338,7 @@ func TestConfig(t *testing.T) {
 		"a tftp URL":    func(c *Config) { c.Provision = "tftp://192.0.2.1/" },
 		"short MAC":     func(c *Config) { c.MAC = "805ec0" },
 		"unknown model": func(c *Config) { c.Model = "acme-1" },
-		"transport":     func(c *Config) { c.Transport = "tcp" },
+		"transport":     func(c *Config) { c.Transport = "sctp" },
 		"order":         func(c *Config) { c.UnregisterOld = "later" },
 		"status":        func(c *Config) { c.RejectWith = 200 },
 		"wildcard":      func(c *Config) { c.Local = "0.0.0.0" },

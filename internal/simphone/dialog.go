@@ -121,6 +121,13 @@ func (d *dialog) refresh(c *sip.ContactHeader) {
 	d.retarget(c)
 }
 
+// relocate changes where this end is reached.
+func (d *dialog) relocate(contact sip.Uri) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.contact = contact
+}
+
 // inOrder notes the CSeq of a request of theirs; false means that a later one
 // came before (RFC 3261 section 12.2.2).
 func (d *dialog) inOrder(req *sip.Request) bool {

@@ -16,16 +16,15 @@ import (
 type line struct {
 	account
 	agent     *agent
+	flow      *flow
 	registrar netip.AddrPort
 	dialog    *dialog // of its REGISTERs
 	// Phones keep the nonces of their REGISTERs and of their calls apart.
 	registers, calls *credentials
 }
 
-func (a *agent) newLine(ctx context.Context, acc account) (*line, error) {
-	if acc.transport != "udp" {
-		return nil, fmt.Errorf("%w: the file wants SIP over %s, which is not simulated", ErrConfig, acc.transport)
-	}
+// newLine makes a line; lost is told when its connection is gone.
+func (a *agent) newLine(ctx context.Context, acc account, lost func(*flow)) (*line, error) {
 	host, port := acc.host, acc.port
 	if acc.proxy != "" {
 		host, port = hostPort(acc.proxy, 5060)
@@ -35,7 +34,7 @@ func (a *agent) newLine(ctx context.Context, acc account) (*line, error) {
 		return nil, err
 	}
 	l := &line{
-		account: acc, agent: a, registrar: registrar,
+		account: acc, agent: a, registrar: registrar, flow: a.flow(flowKey{acc.transport, registrar, host, acc.trust}, lost),
 		registers: &credentials{user: acc.authUser, password: acc.password},
 		calls:     &credentials{user: acc.authUser, password: acc.password},
 	}
@@ -68,11 +67,8 @@ func (l *line) uri(user string) sip.Uri {
 	return sip.Uri{Scheme: "sip", User: user, Host: bracketed(l.host), Port: l.port}
 }
 
-// contact is where the line is called: the phone's one socket.
-func (l *line) contact() sip.Uri {
-	local := l.agent.local
-	return sip.Uri{Scheme: "sip", User: l.user, Host: bracketed(local.Addr().String()), Port: int(local.Port())}
-}
+// contact is where the line is called: the phone's end of its flow.
+func (l *line) contact() sip.Uri { return l.flow.contact(l.user) }
 
 // bracketed writes an IPv6 host as URIs need it.
 func bracketed(host string) string {
@@ -83,8 +79,13 @@ func bracketed(host string) string {
 }
 
 // register registers for so many seconds, or un-registers with 0, and returns
-// what was granted. A 423 is followed once (RFC 3261 section 10.2.8).
+// what was granted. It opens the way to the server when that is not open. A 423 is
+// followed once (RFC 3261 section 10.2.8).
 func (l *line) register(ctx context.Context, seconds int) (granted int, err error) {
+	if err := l.flow.open(ctx); err != nil {
+		return 0, err
+	}
+	l.dialog.relocate(l.contact())
 	for longer := false; ; longer = true {
 		res, err := l.registers.exchange(
 			func() *sip.Request {
@@ -92,7 +93,7 @@ func (l *line) register(ctx context.Context, seconds int) (granted int, err erro
 				req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(seconds)))
 				return req
 			},
-			func(req *sip.Request) (*sip.Response, error) { return l.agent.do(ctx, req, l.registrar.String()) },
+			func(req *sip.Request) (*sip.Response, error) { return l.flow.do(ctx, req, l.registrar.String()) },
 		)
 		if err != nil {
 			return 0, err

@@ -317,7 +317,7 @@ func (o *office) notify(p *Phone, event string, own *credentials) int {
 		req := d.next(sip.NOTIFY, "server")
 		req.AppendHeader(sip.NewHeader("Event", event))
 		return req
-	}, func(req *sip.Request) (*sip.Response, error) { return o.agent.do(o.soon(), req, "") })
+	}, func(req *sip.Request) (*sip.Response, error) { return o.agent.udp.do(o.soon(), req, "") })
 	if err != nil {
 		o.t.Fatal(err)
 	}

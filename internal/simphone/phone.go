@@ -32,6 +32,7 @@ type Phone struct {
 	registered bool
 	calls      map[callKey]*Call
 	asked      *checkSync // not obeyed yet
+	dropped    bool       // the connection is gone, which the main loop has not seen yet
 }
 
 // New builds a phone; it does nothing until Run.
@@ -71,6 +72,7 @@ func (p *Phone) Run(ctx context.Context) error {
 	for p.power(ctx, files) {
 		p.step("rebooting")
 		files.forget()
+		a.only(nil)
 		p.change(func() { p.line, p.registered, p.profile, p.loaded.digest = nil, false, profile{}, "" })
 	}
 	p.leave(ctx)
@@ -83,10 +85,12 @@ func (p *Phone) trouble(err error) { p.step("error", "error", err.Error()) }
 // power is the time from one boot to the next, which it asks for by returning
 // true, or to the end of ctx.
 func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
-	fetch, refresh := time.NewTimer(0), time.NewTimer(0)
+	fetch, refresh, ping := time.NewTimer(0), time.NewTimer(0), time.NewTimer(0)
 	refresh.Stop()
+	ping.Stop()
 	defer fetch.Stop()
 	defer refresh.Stop()
+	defer ping.Stop()
 	booting := true
 	var old *line // to be un-registered after the new one is registered
 	for {
@@ -112,7 +116,10 @@ func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
 				}
 				if next.line == nil {
 					refresh.Stop()
+					ping.Stop()
 					fetch.Reset(p.cfg.HoldPoll)
+				} else if changed && next.profile.keepAlive > 0 {
+					ping.Reset(next.profile.keepAlive)
 				}
 			}
 		case <-refresh.C:
@@ -122,7 +129,15 @@ func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
 				p.unregister(ctx, old)
 				old = nil
 			}
+			if ok {
+				p.hangUpOthers()
+			}
+		case <-ping.C:
+			ping.Reset(p.keepAlive())
 		case <-p.wake:
+			if pause, dropped := p.dropping(); dropped {
+				refresh.Reset(pause)
+			}
 			if asked := p.obey(); asked != nil {
 				if asked.reboot {
 					return true
@@ -157,13 +172,13 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 		return c, nil
 	}
 	if p.cfg.Transport != "" {
-		acc.transport = p.cfg.Transport
+		acc = acc.over(p.cfg.Transport)
 	}
 	if using != nil && using.account == acc {
 		c.line = using
 		return c, nil
 	}
-	c.line, err = a.newLine(ctx, acc)
+	c.line, err = a.newLine(ctx, acc, p.lost)
 	return c, err
 }
 
@@ -188,6 +203,9 @@ func (p *Phone) apply(ctx context.Context, c configuration) (leaving *line, regi
 	moved := replaced && (c.line == nil || c.line.user != before.user)
 	if moved && (p.cfg.UnregisterOld == First || c.line == nil) {
 		p.unregister(ctx, before)
+	}
+	if c.line == nil {
+		p.agent.only(nil)
 	}
 	switch news := c.loaded.digest != digest || before != c.line; {
 	case news && c.line == nil:
@@ -220,15 +238,68 @@ func (p *Phone) keepRegistered(ctx context.Context) (pause time.Duration, ok boo
 	case err != nil:
 		p.step("error", "error", "not registered: "+err.Error(), "account", l.user)
 		p.change(func() { p.registered = false })
+		if errors.Is(err, errNoConnection) {
+			return l.flow.pause(p.cfg.Retry), false
+		}
 		return p.cfg.Retry, false
 	}
+	l.flow.registered()
 	name := "registered"
 	if again {
 		name = "refreshed"
 	}
-	p.step(name, "account", l.user, "auth_user", l.authUser, "expires", strconv.Itoa(granted))
-	p.change(func() { p.registered = true })
+	p.step(name, "account", l.user, "auth_user", l.authUser, "expires", strconv.Itoa(granted), "transport", l.transport)
+	p.change(func() { p.registered = !p.dropped })
 	return max(time.Duration(granted)*time.Second/2, time.Second), true
+}
+
+// lost notes that the connection to the server is gone.
+func (p *Phone) lost(f *flow) {
+	p.mu.Lock()
+	mine := p.line != nil && p.line.flow == f
+	p.mu.Unlock()
+	if !mine {
+		return
+	}
+	p.step("disconnected", "transport", f.transport)
+	p.change(func() { p.dropped, p.registered = true, false })
+	p.poke()
+}
+
+// dropping tells whether the connection is gone since the last time, and when to
+// come back: soon, but not at once, as the whole house may have lost it.
+func (p *Phone) dropping() (pause time.Duration, dropped bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if dropped = p.dropped && p.line != nil; dropped {
+		pause = p.line.flow.pause(p.cfg.Retry) / 10
+	}
+	p.dropped = false
+	return pause, dropped
+}
+
+// keepAlive keeps the way to the server open and returns when to do so again.
+func (p *Phone) keepAlive() time.Duration {
+	p.mu.Lock()
+	l, pause := p.line, p.profile.keepAlive
+	p.mu.Unlock()
+	if pause <= 0 { // the file in force wants none
+		return time.Hour
+	}
+	if l != nil {
+		l.flow.ping(l.registrar)
+	}
+	return max(pause, time.Second)
+}
+
+// hangUpOthers closes connections to servers that no account is at any more.
+func (p *Phone) hangUpOthers() {
+	p.mu.Lock()
+	a, l := p.agent, p.line
+	p.mu.Unlock()
+	if l != nil {
+		a.only(l.flow)
+	}
 }
 
 // unregister takes a line's registration back. It may be too late for its secret:

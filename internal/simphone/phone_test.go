@@ -268,10 +268,10 @@ func TestTrust(t *testing.T) {
 		}
 		defer stranger.close()
 		req := o.dialogTo(p).next("OPTIONS", "stranger")
-		if res, err := stranger.do(o.soon(), req, ""); err == nil {
+		if res, err := stranger.udp.do(o.soon(), req, ""); err == nil {
 			t.Errorf("the phone answered a stranger with %d", res.StatusCode)
 		}
-		if res, err := o.agent.do(o.soon(), o.dialogTo(p).next("OPTIONS", "server"), ""); err != nil || res.StatusCode != 200 {
+		if res, err := o.agent.udp.do(o.soon(), o.dialogTo(p).next("OPTIONS", "server"), ""); err != nil || res.StatusCode != 200 {
 			t.Errorf("the server got %v, %v", res, err)
 		}
 	})

@@ -137,7 +137,7 @@ func TestIncomingCancelled(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		var tags []string
-		res, err := o.agent.invite(ctx, req, "", func(r *sip.Response) { tags = append(tags, param(r.To().Params, "tag")) }, func(*sip.Response) {})
+		res, err := o.agent.udp.invite(ctx, req, "", func(r *sip.Response) { tags = append(tags, param(r.To().Params, "tag")) }, func(*sip.Response) {})
 		if err != nil || res.StatusCode != 487 {
 			t.Fatalf("%v, %v", res, err)
 		}
@@ -246,14 +246,14 @@ func TestUnknown(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *office) {
 		p, _ := o.ready(nil)
 		for method, want := range map[sip.RequestMethod]int{sip.BYE: 481, sip.OPTIONS: 200, sip.MESSAGE: 405, sip.REFER: 405} {
-			res, err := o.agent.do(o.soon(), o.dialogTo(p).next(method, "server"), "")
+			res, err := o.agent.udp.do(o.soon(), o.dialogTo(p).next(method, "server"), "")
 			if err != nil || res.StatusCode != want {
 				t.Errorf("%s: %v, %v, want %d", method, res, err, want)
 			}
 		}
 		d := o.dialogTo(p)
 		d.remote.tag = "unknown"
-		res, err := o.agent.do(o.soon(), d.next(sip.NOTIFY, "server"), "")
+		res, err := o.agent.udp.do(o.soon(), d.next(sip.NOTIFY, "server"), "")
 		if err != nil || res.StatusCode != 481 {
 			t.Errorf("NOTIFY inside an unknown dialog: %v, %v", res, err)
 		}
