@@ -189,6 +189,13 @@ func TestPromptsExist(t *testing.T) {
 	for _, err := range []error{hotdesk.ErrNotHotDesk, hotdesk.ErrFixedDevice, hotdesk.ErrDeviceInCall, hotdesk.ErrSecondPhoneRefused, hotdesk.ErrNobody, hotdesk.ErrBlocked} {
 		keys = append(keys, prompt(err))
 	}
+	for _, reason := range []string{hotdesk.ReasonBlocked, hotdesk.ReasonNoPBX, hotdesk.ReasonUnknown, hotdesk.ReasonOffDesk} {
+		if key := refusal(reason); key == "not_allowed" {
+			t.Errorf("refusal %s has no words of its own", reason)
+		} else {
+			keys = append(keys, key)
+		}
+	}
 	for _, w := range append(readBack("0123456789"), readBack("01")...) {
 		keys = append(keys, w.key)
 	}

@@ -18,6 +18,8 @@ func prompt(err error) string {
 		return "not_enabled"
 	case errors.Is(err, hotdesk.ErrFixedDevice):
 		return "not_hotdesk_phone"
+	case errors.Is(err, hotdesk.ErrBlocked):
+		return "blocked"
 	case errors.Is(err, hotdesk.ErrDeviceInCall):
 		return "end_call_first"
 	case errors.Is(err, hotdesk.ErrSecondPhoneRefused):
@@ -26,6 +28,23 @@ func prompt(err error) string {
 		return "nobody_here"
 	}
 	return "error"
+}
+
+// refusal is the one table from why a call is refused to what is said.
+func refusal(reason string) string {
+	switch reason {
+	case hotdesk.ReasonIdle:
+		return "idle_blocked"
+	case hotdesk.ReasonBlocked:
+		return "blocked"
+	case hotdesk.ReasonNoPBX:
+		return "no_outside"
+	case hotdesk.ReasonUnknown:
+		return "no_such_number"
+	case hotdesk.ReasonOffDesk:
+		return "not_at_a_desk"
+	}
+	return "not_allowed"
 }
 
 // wrong tells whether a PIN was refused in a way that must not be told apart: an
@@ -240,6 +259,14 @@ func display(key string) string {
 		return "Not logged in: dial *77"
 	case "not_allowed":
 		return "Number not allowed"
+	case "blocked":
+		return "Phone blocked"
+	case "no_outside":
+		return "No outside calls"
+	case "no_such_number":
+		return "No such number"
+	case "not_at_a_desk":
+		return "Not at a desk"
 	case "not_enabled":
 		return "Hot-desking not enabled"
 	case "not_hotdesk_phone":

@@ -106,10 +106,7 @@ func (d *dialogue) talk(ctx context.Context) error {
 	d.lang = phone.Language()
 	if d.visit.Reason != "" {
 		d.action = "refused"
-		if d.visit.Reason == "idle" {
-			return d.bye(ctx, "idle_blocked")
-		}
-		return d.bye(ctx, "not_allowed")
+		return d.bye(ctx, refusal(d.visit.Reason))
 	}
 	code, ok := d.desk.Code(d.visit.Device, d.visit.Dialed)
 	if !ok {

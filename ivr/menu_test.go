@@ -231,7 +231,23 @@ func TestTranscripts(t *testing.T) {
 			transcript: "hear idle_blocked goodbye | hang up",
 		},
 		{
-			name: "a number refused for another reason", dialed: "0039061234", reason: "no_pbx",
+			name: "outside, without a PBX", dialed: "0039061234", reason: "no_pbx",
+			transcript: "hear no_outside goodbye | hang up",
+		},
+		{
+			name: "a number that does not exist", dialed: "0039061234", reason: "not_found",
+			transcript: "hear no_such_number goodbye | hang up",
+		},
+		{
+			name: "somebody who sits nowhere", dialed: "0039061234", reason: "off_desk",
+			transcript: "hear not_at_a_desk goodbye | hang up",
+		},
+		{
+			name: "from a blocked phone", dialed: "0039061234", reason: "blocked",
+			transcript: "hear blocked goodbye | hang up",
+		},
+		{
+			name: "a number refused for another reason", dialed: "0039061234", reason: "pbx_failed",
 			transcript: "hear not_allowed goodbye | hang up",
 		},
 		{
