@@ -91,7 +91,7 @@ func (s *Server) imported(ctx context.Context, in ImportInput, t *importTable, r
 	if res.Wrong > 0 && !in.DryRun {
 		first := verdicts[slices.IndexFunc(verdicts, func(v hotdesk.Verdict) bool { return v.Verdict == hotdesk.Wrong })]
 		return nil, &Problem{
-			Title: http.StatusText(422), Status: 422, Code: "invalid", Import: &res,
+			Title: http.StatusText(http.StatusUnprocessableEntity), Status: http.StatusUnprocessableEntity, Code: "invalid", Import: &res,
 			Detail: fmt.Sprintf("%d of %d rows are wrong, nothing was written; the first is line %d: %s", res.Wrong, len(verdicts), first.Line, first.Reason),
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,13 @@ import (
 // HOTDESKD_ROUNDS says when somebody wants to be sure.
 func rounds(t *testing.T, few int) int {
 	t.Helper()
-	text := os.Getenv("HOTDESKD_ROUNDS")
+	return asked(t, "HOTDESKD_ROUNDS", few)
+}
+
+// asked is a number from the environment, few by default.
+func asked(t *testing.T, name string, few int) int {
+	t.Helper()
+	text := os.Getenv(name)
 	if text == "" {
 		return few
 	}
@@ -56,11 +63,8 @@ func startProcess(t *testing.T, dir, sip, http string) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(binary, "serve", "--data-dir", filepath.Join(dir, "data"), "--ready-file", ready)}
-	p.cmd.Env = append(os.Environ(), "HOTDESKD_SIP_UDP="+sip, "HOTDESKD_PROVISIONING_HTTP="+http,
+	p.cmd.Env = append(plainEnviron(), "HOTDESKD_SIP_UDP="+sip, "HOTDESKD_PROVISIONING_HTTP="+http,
 		"HOTDESKD_PROVISIONING_HTTPS=", "HOTDESKD_SIP_TCP=", "HOTDESKD_SIP_TLS=", "HOTDESKD_CONSOLE_LISTEN=", asMain+"=1")
-	for _, name := range []string{"HOTDESKD_BIN", "HOTDESKD_ROUNDS", "HOTDESKD_TRIES", "HOTDESKD_PEERS", "HOTDESKD_FLOOD"} {
-		p.cmd.Env = without(p.cmd.Env, name)
-	}
 	out := &logBuffer{}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if err := p.cmd.Start(); err != nil {
@@ -84,14 +88,9 @@ func startProcess(t *testing.T, dir, sip, http string) *process {
 	return p
 }
 
-func without(env []string, name string) []string {
-	var kept []string
-	for _, e := range env {
-		if len(e) <= len(name) || e[:len(name)+1] != name+"=" {
-			kept = append(kept, e)
-		}
-	}
-	return kept
+// plainEnviron is the environment without what only tests understand.
+func plainEnviron() []string {
+	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "HOTDESKD_") })
 }
 
 // kill is SIGKILL, and waits until the process is gone.

@@ -154,7 +154,7 @@ func (r *tutorial) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = patience
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), asMain+"=1",
+	cmd.Env = append(plainEnviron(), asMain+"=1",
 		"HOTDESKD_SIP_UDP=127.0.0.1:0", "HOTDESKD_SIP_TCP=127.0.0.1:0", "HOTDESKD_SIP_TLS=127.0.0.1:0",
 		"HOTDESKD_PROVISIONING_HTTP=127.0.0.1:0", "HOTDESKD_PROVISIONING_HTTPS=127.0.0.1:0", "HOTDESKD_CONSOLE_LISTEN=127.0.0.1:0")
 	return cmd
