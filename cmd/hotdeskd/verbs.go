@@ -77,45 +77,81 @@ func post(f *clientFlags, use, short, path, verb string) *cobra.Command {
 	})
 }
 
-// bulk is a post on one device, or on all that --where selects.
-func bulk(f *clientFlags, use, short, verb string) *cobra.Command {
+// bulk is a post on one device, or on all that --where selects; pending phones
+// are selected by approve alone. body is what is sent, nil for nothing.
+func bulk(f *clientFlags, use, short, verb string, body func() any) *cobra.Command {
 	var where string
-	cmd := action(f, use, short, -1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+	cmd := &cobra.Command{Use: use, Short: short, Args: exactly(-1), RunE: func(cmd *cobra.Command, args []string) error {
 		if (where == "") == (len(args) != 1) {
-			return "", fmt.Errorf("%w: give one device, or --where 'state=stale site=roma'", errUsage)
+			return fmt.Errorf("%w: give one device, or --where 'state=stale site=roma'", errUsage)
 		}
-		if where != "" {
-			selected, err := selectDevices(ctx, c, where)
+		c, err := f.client()
+		if err != nil {
+			return err
+		}
+		ctx, out := cmd.Context(), cmd.OutOrStdout()
+		if where == "" {
+			said, err := act(ctx, c, args[0], verb, body)
+			if err == nil {
+				_, err = fmt.Fprintln(out, said)
+			}
+			return err
+		}
+		ids, err := selectDevices(ctx, c, where, verb == "/approve")
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			_, err := fmt.Fprintln(out, "no device matches")
+			return err
+		}
+		refused := 0
+		for _, id := range ids { // one that refuses must not keep the others back
+			said, err := act(ctx, c, id, verb, body)
 			if err != nil {
-				return "", err
+				said, refused = id+": refused: "+err.Error(), refused+1
 			}
-			args = selected
-		}
-		var said strings.Builder
-		for _, id := range args {
-			if err := c.Post(ctx, "/devices/"+url.PathEscape(id)+verb, nil, nil); err != nil {
-				return said.String(), fmt.Errorf("%s: %w", id, err)
+			if _, err := fmt.Fprintln(out, said); err != nil {
+				return err
 			}
-			fmt.Fprintln(&said, id+": done")
 		}
-		if len(args) == 0 {
-			return "no device matches", nil
+		if refused > 0 {
+			return fmt.Errorf("%d of %d refused, for the reasons above", refused, len(ids))
 		}
-		return said.String(), nil
-	})
+		return nil
+	}}
 	cmd.Flags().StringVar(&where, "where", "", "all devices that match, such as 'state=stale site=roma'")
 	return cmd
 }
 
-// selectDevices lists the ids of devices whose fields are as said.
-func selectDevices(ctx context.Context, c *admin.Client, where string) ([]string, error) {
+// act posts a verb on one device and says what it has done.
+func act(ctx context.Context, c *admin.Client, id, verb string, body func() any) (string, error) {
+	var sent any
+	if body != nil {
+		sent = body()
+	}
+	path := "/devices/" + url.PathEscape(id) + verb
+	switch verb {
+	case "/approve":
+		var d admin.Device
+		err := c.Post(ctx, path, sent, &d)
+		return id + ": approved as " + text(d.ID), err
+	case "/logout":
+		return id + ": logged out", c.Post(ctx, path, sent, nil)
+	}
+	return id + ": done", c.Post(ctx, path, sent, nil)
+}
+
+// selectDevices lists the ids of devices, or the MACs of pending phones, whose
+// fields are as said.
+func selectDevices(ctx context.Context, c *admin.Client, where string, waiting bool) ([]string, error) {
 	devices, err := admin.List[admin.Device](ctx, c, "/devices")
 	if err != nil {
 		return nil, err
 	}
 	var ids []string
 	for _, d := range devices {
-		if d.ID == nil {
+		if (d.ID == nil) != waiting {
 			continue
 		}
 		match := true
@@ -130,7 +166,9 @@ func selectDevices(ctx context.Context, c *admin.Client, where string) ([]string
 			}
 			match = match && slices.Contains(field, value)
 		}
-		if match {
+		if match && waiting {
+			ids = append(ids, d.MAC)
+		} else if match {
 			ids = append(ids, *d.ID)
 		}
 	}
@@ -147,12 +185,12 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 			}),
 		showing(f, "show ID", "Show a device, by id or MAC", path),
 		addDevice(f), approveDevice(f),
-		bulk(f, "block ID", "Block a device; its emergency calls pass", "/block"),
-		bulk(f, "unblock ID", "Open a blocked device", "/unblock"),
-		bulk(f, "release ID", "Let a device be claimed anew by a phone that was reset", "/release"),
-		bulk(f, "resync ID", "Ask the phone to fetch its configuration", "/resync"),
-		bulk(f, "reboot ID", "Ask the phone to restart", "/reboot"),
-		bulk(f, "rotate ID", "Give the device a new secret", "/rotate"),
+		bulk(f, "block ID", "Block a device; its emergency calls pass", "/block", nil),
+		bulk(f, "unblock ID", "Open a blocked device", "/unblock", nil),
+		bulk(f, "release ID", "Let a device be claimed anew by a phone that was reset", "/release", nil),
+		bulk(f, "resync ID", "Ask the phone to fetch its configuration", "/resync", nil),
+		bulk(f, "reboot ID", "Ask the phone to restart", "/reboot", nil),
+		bulk(f, "rotate ID", "Give the device a new secret", "/rotate", nil),
 		moveDevice(f),
 		action(f, "remove ID", "Delete a device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
 			return args[0] + ": removed", c.Delete(ctx, path+url.PathEscape(args[0]))
@@ -184,11 +222,7 @@ func addDevice(f *clientFlags) *cobra.Command {
 
 func approveDevice(f *clientFlags) *cobra.Command {
 	fields := map[string]*string{}
-	c := action(f, "approve MAC", "Approve a pending phone", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
-		var d admin.Device
-		err := c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/approve", given(fields), &d)
-		return fmt.Sprintf("%s: approved as %s", d.MAC, text(d.ID)), err
-	})
+	c := bulk(f, "approve MAC", "Approve a pending phone, or let one in again that was reset", "/approve", func() any { return given(fields) })
 	deviceFlags(c, fields, "model", "site", "desk")
 	return c
 }
@@ -221,9 +255,7 @@ func given(fields map[string]*string) map[string]string {
 
 func logoutDevice(f *clientFlags) *cobra.Command {
 	var reason string
-	c := action(f, "logout ID", "Log out whoever is at the device", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
-		return args[0] + ": logged out", c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/logout", map[string]string{"reason": reason}, nil)
-	})
+	c := bulk(f, "logout ID", "Log out whoever is at the device", "/logout", func() any { return map[string]string{"reason": reason} })
 	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	return c
 }
