@@ -16,7 +16,10 @@ import (
 
 const (
 	hashesAtOnce = 2  // each takes 19 MiB and about 35 ms
-	hashQueue    = 20 // may wait for one; about half a second for the last
+	// hashQueue may wait for one: as many people as can be on the phone to us at once
+	// (ivr.DefaultMaxCalls), so that nobody who has typed a PIN is turned away when a
+	// whole floor comes to work. The last of them waits for about 4 s.
+	hashQueue = 200
 	// maxMemory bounds what a stored hash may ask for, in KiB: a record that was
 	// tampered with must not take the server's memory.
 	maxMemory     = 64 << 10

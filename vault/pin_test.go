@@ -88,7 +88,7 @@ func TestEveryComparisonWorks(t *testing.T) {
 	}
 }
 
-// Two hashes run at once, 20 wait, the next is told to try again; a cancelled one
+// Two hashes run at once, 200 wait, the next is told to try again; a cancelled one
 // leaves its place, and all that waited get their turn.
 func TestQueue(t *testing.T) {
 	v := open(t)
@@ -107,7 +107,7 @@ func TestQueue(t *testing.T) {
 			running--
 			mu.Unlock()
 		}
-		results := make(chan error, 100)
+		results := make(chan error, 2*hashQueue)
 		ask := func(ctx context.Context) {
 			go func() {
 				_, err := v.VerifyPIN(ctx, "4711", "")
