@@ -30,6 +30,7 @@ type house struct {
 	storing time.Duration // how long the next digest takes to be stored
 	sent    []string      // "HD0001 0.5s check-sync"
 	events  []string
+	renders int // calls of Prepare
 }
 
 const applyWithin = 60 * time.Second
@@ -105,6 +106,18 @@ func (h *house) Phones() []hotdesk.Phone {
 	return all
 }
 
+func (h *house) User(ext hotdesk.Extension) (hotdesk.UserView, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v := hotdesk.UserView{User: hotdesk.User{Extension: ext}}
+	for id, p := range h.phones {
+		if p.User != nil && p.User.Extension == ext {
+			v.Devices = append(v.Devices, id)
+		}
+	}
+	return v, nil
+}
+
 func (h *house) Behind() []hotdesk.DeviceID {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -126,6 +139,7 @@ func (h *house) Held(id hotdesk.DeviceID) bool {
 func (h *house) Prepare(_ context.Context, id hotdesk.DeviceID) (string, []hotdesk.CheckSync, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.renders++
 	return h.digest[id], h.ladder, h.broken
 }
 
@@ -187,9 +201,16 @@ func (h *house) bind(id hotdesk.DeviceID) {
 // fetch is the phone's GET of the present file.
 func (h *house) fetch(id hotdesk.DeviceID) {
 	h.mu.Lock()
-	h.phones[id].Fetched.Version = h.phones[id].Device.Wanted
+	version := h.phones[id].Device.Wanted
+	h.phones[id].Fetched.Version = version
 	h.mu.Unlock()
-	h.live.Publish("device.fetched", id, "", nil)
+	h.fetched(id, version)
+	synctest.Wait()
+}
+
+// fetched is the event of a GET.
+func (h *house) fetched(id hotdesk.DeviceID, version uint64) {
+	h.live.Publish("device.fetched", id, "", map[string]any{"version": version})
 	synctest.Wait()
 }
 

@@ -26,6 +26,7 @@ type Phones interface {
 type Desk interface {
 	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
 	Phones() []hotdesk.Phone
+	User(hotdesk.Extension) (hotdesk.UserView, error)
 	Behind() []hotdesk.DeviceID
 	Prepared(ctx context.Context, id hotdesk.DeviceID, digest string) (changed bool, err error)
 	Held(hotdesk.DeviceID) bool
@@ -55,8 +56,9 @@ type Resync struct {
 
 	mu       sync.Mutex
 	work     map[hotdesk.DeviceID]*job
-	busy     map[hotdesk.DeviceID]bool // a NOTIFY is under way
-	nextBulk time.Time                 // before it nobody at a desk is waiting
+	busy     map[hotdesk.DeviceID]bool   // a NOTIFY is under way
+	told     map[hotdesk.DeviceID]uint64 // versions that were told to be current
+	nextBulk time.Time                   // before it nobody at a desk is waiting
 	wake     chan struct{}
 	looking  chan struct{} // held by the one who compares a device's state with its job
 	sending  sync.WaitGroup
@@ -64,14 +66,15 @@ type Resync struct {
 
 // job is one phone that is behind.
 type job struct {
-	wanted   uint64    // the version the tries are for
-	tries    int       // gentle ones
-	rebooted bool      // the stronger form was sent for this version
-	due      time.Time // of the next try
-	applies  time.Time // until then the phone works on the file that it has fetched
-	bulk     bool      // caused by a wide change, not by somebody at the desk
-	hourly   bool      // it ignores us; only a phone that comes anew is told before its time
-	since    time.Time // of the registration that the last try went to
+	wanted   uint64        // the version the tries are for
+	within   time.Duration // that the phone needs to apply it
+	tries    int           // gentle ones
+	rebooted bool          // the stronger form was sent for this version
+	due      time.Time     // of the next try
+	applies  time.Time     // until then the phone works on the file that it has fetched
+	bulk     bool          // caused by a wide change, not by somebody at the desk
+	hourly   bool          // it ignores us; only a phone that comes anew is told before its time
+	since    time.Time     // of the registration that the last try went to
 }
 
 // New builds the loop.
@@ -84,13 +87,18 @@ func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() t
 	}
 	return &Resync{
 		desk: desk, live: live, files: files, phones: phones, now: now, log: log,
-		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, wake: make(chan struct{}, 1),
+		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, told: map[hotdesk.DeviceID]uint64{}, wake: make(chan struct{}, 1),
 		looking: make(chan struct{}, 1),
 	}, nil
 }
 
 // Serve works until ctx ends.
 func (r *Resync) Serve(ctx context.Context) error {
+	for _, p := range r.desk.Phones() {
+		if p.Current() {
+			r.told[p.Device.ID] = p.Device.Wanted // before we began
+		}
+	}
 	// What happens from here on is heard, whenever the listener gets going.
 	after := r.live.LastEvent()
 	var listening sync.WaitGroup
@@ -115,7 +123,7 @@ func (r *Resync) Serve(ctx context.Context) error {
 		}
 		if !r.now().Before(sweep) {
 			for _, id := range r.desk.Behind() {
-				r.look(ctx, id, true)
+				r.look(ctx, id, true, true)
 			}
 			sweep = r.now().Add(lookAgain)
 		}
@@ -129,21 +137,27 @@ func (r *Resync) listen(ctx context.Context, after uint64) {
 		case "site.saved", "pbx.saved", "parameter.saved", "settings.saved", "reset":
 			r.lookAtAll(ctx)
 		case "user.saved":
-			for _, p := range r.desk.Phones() {
-				if p.User != nil && p.User.Extension == ev.User {
-					r.look(ctx, p.Device.ID, true)
-				}
+			u, err := r.desk.User(ev.User)
+			if err != nil {
+				continue // removed meanwhile
+			}
+			for _, id := range u.Devices {
+				r.look(ctx, id, true, true)
 			}
 		case "device.registered":
 			r.again(ev.Device)
-			r.look(ctx, ev.Device, false)
+			r.look(ctx, ev.Device, false, false)
 		case "device.fetched":
-			r.paused(ctx, ev.Device)
+			version, _ := ev.Data["version"].(uint64)
+			r.paused(ev.Device, version)
+			r.look(ctx, ev.Device, false, false)
+		case "device.unregistered", hotdesk.EventFree:
+			r.look(ctx, ev.Device, false, false)
 		case "device.config_updating", "device.config_current", "device.config_stale", "call.started", "call.answered", "call.ended", "login.failed":
 			continue
 		default:
 			if ev.Device != "" {
-				r.look(ctx, ev.Device, false)
+				r.look(ctx, ev.Device, false, true)
 			}
 		}
 		r.rouse()
@@ -163,14 +177,16 @@ func (r *Resync) lookAtAll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.look(ctx, p.Device.ID, true)
+		r.look(ctx, p.Device.ID, true, true)
 	}
 }
 
 // look compares one device's state and begins, keeps or ends its job. One at a
 // time: storing a digest takes a while, and what was read before it must not end
-// the job that a login has begun in between.
-func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
+// the job that a login has begun in between. render says that the file may have
+// changed; a phone that only shows itself changes no file, and a boot storm is a
+// thousand of those.
+func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk, render bool) {
 	select {
 	case r.looking <- struct{}{}:
 		defer func() { <-r.looking }()
@@ -182,30 +198,21 @@ func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
 		r.drop(id)
 		return
 	}
-	digest, _, err := r.files.Prepare(ctx, id)
-	if err != nil {
-		r.log.Error("configuration cannot be prepared", "device", string(id), "err", err)
-		return
-	}
-	if changed, err := r.desk.Prepared(ctx, id, digest); err != nil {
-		r.log.Warn("digest not stored; it will be tried again", "device", string(id), "err", err)
-	} else if changed {
-		if p, err = r.desk.Phone(id); err != nil {
+	var within time.Duration
+	if render || p.Device.Digest == "" || !p.Current() && !r.has(id, p.Device.Wanted) {
+		if p, within, err = r.prepare(ctx, p); err != nil {
 			return
 		}
 	}
 	if p.Current() {
-		if r.drop(id) {
-			r.live.Stale(id, false)
-			r.live.Publish("device.config_current", id, "", map[string]any{"version": p.Device.Wanted})
-		}
+		r.current(p)
 		return
 	}
 	r.mu.Lock()
 	j := r.work[id]
 	fresh := j == nil || j.wanted != p.Device.Wanted
 	if fresh {
-		j = &job{wanted: p.Device.Wanted, due: r.now(), bulk: bulk}
+		j = &job{wanted: p.Device.Wanted, within: within, due: r.now(), bulk: bulk}
 		r.work[id] = j
 	}
 	r.mu.Unlock()
@@ -215,13 +222,59 @@ func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk bool) {
 	}
 }
 
-// drop ends a job; it tells whether there was one.
-func (r *Resync) drop(id hotdesk.DeviceID) bool {
+// prepare renders the device's file and stores its digest, which may make a new
+// version wanted. It tells how long the phone needs to apply the file.
+func (r *Resync) prepare(ctx context.Context, p hotdesk.Phone) (hotdesk.Phone, time.Duration, error) {
+	id := p.Device.ID
+	digest, ladder, err := r.files.Prepare(ctx, id)
+	if err != nil {
+		r.log.Error("configuration cannot be prepared", "device", string(id), "err", err)
+		return p, 0, err
+	}
+	within := time.Minute
+	if len(ladder) > 0 {
+		within = ladder[0].ApplyWithin
+	}
+	changed, err := r.desk.Prepared(ctx, id, digest)
+	if err != nil {
+		r.log.Warn("digest not stored; it will be tried again", "device", string(id), "err", err)
+	} else if changed {
+		p, err = r.desk.Phone(id)
+		return p, within, err
+	}
+	return p, within, nil
+}
+
+// has tells whether there is a job for the version.
+func (r *Resync) has(id hotdesk.DeviceID, wanted uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	j := r.work[id]
+	return j != nil && j.wanted == wanted
+}
+
+// current ends the job of a phone that runs what is wanted, and tells so once: also
+// of one that was faster than we could look.
+func (r *Resync) current(p hotdesk.Phone) {
+	id := p.Device.ID
+	r.mu.Lock()
+	news := r.told[id] != p.Device.Wanted
+	r.told[id] = p.Device.Wanted
 	_, had := r.work[id]
 	delete(r.work, id)
-	return had
+	r.mu.Unlock()
+	if had || news {
+		r.live.Stale(id, false)
+		r.live.Publish("device.config_current", id, "", map[string]any{"version": p.Device.Wanted})
+	}
+}
+
+// drop forgets a device that has no phone any more.
+func (r *Resync) drop(id hotdesk.DeviceID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.work, id)
+	delete(r.told, id)
 }
 
 // again lets the next try come at once: the phone has just shown itself. One
@@ -240,19 +293,16 @@ func (r *Resync) again(id hotdesk.DeviceID) {
 	}
 }
 
-// paused gives a phone that has fetched the time it needs to apply the file.
-func (r *Resync) paused(ctx context.Context, id hotdesk.DeviceID) {
-	within := time.Minute
-	if _, ladder, err := r.files.Prepare(ctx, id); err == nil && len(ladder) > 0 {
-		within = ladder[0].ApplyWithin
-	}
+// paused gives a phone that has fetched the wanted version the time it needs to
+// apply it. The fetch of an older one says nothing about the wanted one: events
+// come late, and the check-sync of a login in between must not wait for it.
+func (r *Resync) paused(id hotdesk.DeviceID, version uint64) {
 	r.mu.Lock()
-	if j := r.work[id]; j != nil {
-		j.applies = r.now().Add(within)
+	defer r.mu.Unlock()
+	if j := r.work[id]; j != nil && version >= j.wanted {
+		j.applies = r.now().Add(j.within)
 		j.due = j.applies
 	}
-	r.mu.Unlock()
-	r.look(ctx, id, false)
 }
 
 // send starts every check-sync that is due and returns when the next one is.
@@ -301,7 +351,7 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	// secret must not be asked again.
 	if p, err := r.desk.Phone(id); err != nil || p.Current() {
 		r.done(id, j, lookAgain)
-		r.look(ctx, id, j.bulk)
+		r.look(ctx, id, j.bulk, false)
 		return
 	}
 	_, ladder, err := r.files.Prepare(ctx, id)

@@ -179,6 +179,46 @@ func TestFetchPauses(t *testing.T) {
 	})
 }
 
+// The fetch of an older file, told late, does not hold back the check-sync of a
+// newer one.
+func TestLateFetch(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.live.LegUp("HD0001", "c")
+		h.bind("HD0001")
+		h.fetched("HD0001", 1) // the version before the login
+		h.live.LegDown("HD0001", "c")
+		h.after(time.Second)
+		h.want("HD0001 500ms gentle")
+		h.fetched("HD0001", 1) // nor does it hold back the repeat
+		h.after(10 * time.Second)
+		h.want("HD0001 10.5s gentle")
+	})
+}
+
+// A phone that was current before anybody could look is told to be current, once;
+// and one that only shows itself has no file rendered for it.
+func TestFastPhone(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.mu.Lock()
+		p := h.phones["HD0001"]
+		p.Device.Wanted, p.Fetched.Version = 2, 2
+		h.renders = 0
+		h.mu.Unlock()
+		for range 3 {
+			h.fetched("HD0001", 2)
+			h.register("HD0001", 1)
+		}
+		if c, u := h.count("device.config_current"), h.count("device.config_updating"); c != 1 || u != 0 {
+			t.Errorf("%d times current, %d times updating; want once and never", c, u)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.renders != 0 {
+			t.Errorf("%d files rendered for a phone that only shows itself", h.renders)
+		}
+	})
+}
+
 // The reboot waits for a minute without a leg and for the end of an emergency
 // hold; the gentle form does not.
 func TestRebootWaits(t *testing.T) {
