@@ -43,6 +43,10 @@ type Status struct {
 	// PBX is each PBX's state by name: up, down or unknown.
 	PBX      map[string]string `json:"pbx"`
 	Problems []string          `json:"problems"`
+	// PINHash says how PINs are hashed: "argon2id m=19456 t=2 p=1", memory in KiB.
+	PINHash string `json:"pin_hash"`
+	// IVRLines is how many calls the server itself can answer at once.
+	IVRLines int `json:"ivr_lines"`
 }
 
 // NameInput names a site or PBX.
@@ -110,6 +114,9 @@ func (s *Server) places() {
 		}
 		return s.oneSite(ctx, in.Name)
 	})
+	route(s, changeWide(), http.MethodDelete, "/sites/{name}", "Delete a site that has no devices", 204, func(ctx context.Context, in *NameInput) (*none, error) {
+		return &none{}, s.Desk.RemoveSite(ctx, in.Name, by(ctx))
+	})
 	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[PBX]], error) {
 		var all []PBX
 		for _, p := range s.Desk.PBXs() {
@@ -156,10 +163,8 @@ func (s *Server) places() {
 }
 
 func (s *Server) oneSite(ctx context.Context, name string) (*body[Site], error) {
-	for _, site := range s.Desk.Sites() {
-		if site.Name == name && who(ctx).Sees(name) {
-			return &body[Site]{s.site(ctx, site)}, nil
-		}
+	if site, err := s.Desk.Site(name); err == nil && who(ctx).Sees(name) {
+		return &body[Site]{s.site(ctx, site)}, nil
 	}
 	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)
 }
@@ -269,6 +274,7 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	st := Status{
 		Version: s.Version, Listeners: s.Listeners, Devices: map[string]int{}, Users: len(s.Desk.Users()),
 		Sessions: len(s.Desk.Sessions()), Notes: s.Desk.Notes(), Problems: []string{},
+		PINHash: s.PINHash, IVRLines: s.IVRLines,
 	}
 	if st.Notes == nil {
 		st.Notes = []string{}

@@ -63,6 +63,9 @@ type Options struct {
 	Listeners map[string]string
 	// Host examines what only the wiring knows: disk, clock, ports, certificates.
 	Host func(context.Context) []Finding
+	// PINHash and IVRLines are what status says of them.
+	PINHash  string
+	IVRLines int
 	// Ready says what is wrong when the server cannot do its work.
 	Ready func() error
 	Log   *slog.Logger

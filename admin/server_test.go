@@ -310,6 +310,15 @@ func TestChanges(t *testing.T) {
 		t.Errorf("site: %v", site)
 	}
 	d.want("PUT", "/sites/milano", `{"name":"napoli"}`, 422)
+	d.want("PUT", "/sites/gone", `{}`, 200)
+	d.want("POST", "/devices", `{"mac":"805ec0000055","model":"yealink-t46u","site":"gone"}`, 201)
+	if got := d.want("DELETE", "/sites/gone", "", 409); got["code"] != "in_use" {
+		t.Errorf("a site with a device: %v", got)
+	}
+	d.want("DELETE", "/devices/805ec0000055", "", 204)
+	d.want("DELETE", "/sites/gone", "", 204)
+	d.want("DELETE", "/sites/gone", "", 404)
+	d.want("GET", "/sites/gone", "", 404)
 	if got := d.want("POST", "/pbx/main/test", "", 200); got["ok"] != false || got["verdict"] != "nobody answers" {
 		t.Errorf("test: %v", got)
 	}

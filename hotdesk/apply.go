@@ -249,23 +249,28 @@ func (p *plan) users(before, after *target) {
 		if after.users[ext] != nil {
 			continue
 		}
-		if seated := p.s.bound(ext); len(seated) > 0 {
-			p.err = errors.Join(p.err, fmt.Errorf("%w: user %s is logged in on %s; log out first", ErrInUse, ext, seated[0]))
-			continue
-		}
-		p.note("user", string(ext), "removed")
-		row := p.s.row("user.removed", p.by)
-		row.User = ext
-		p.steps = append(p.steps, step{5, func(tx Txn) error {
-			if seats, _, err := get[Seats](tx, seatsKey(ext)); err != nil || len(seats.Bound) > 0 {
-				return errors.Join(err, fmt.Errorf("%w: user %s is logged in", ErrInUse, ext))
-			}
-			tx.Delete(userKey(ext))
-			tx.Delete(seatsKey(ext))
-			tx.Delete(userThrottleKey(ext))
-			return audit(tx, row)
-		}})
+		p.removeUser(ext)
 	}
+}
+
+// removeUser plans the deletion of a user who is logged in nowhere.
+func (p *plan) removeUser(ext Extension) {
+	if seated := p.s.bound(ext); len(seated) > 0 {
+		p.err = errors.Join(p.err, fmt.Errorf("%w: user %s is logged in on %s; log out first", ErrInUse, ext, seated[0]))
+		return
+	}
+	p.note("user", string(ext), "removed")
+	row := p.s.row("user.removed", p.by)
+	row.User = ext
+	p.steps = append(p.steps, step{5, func(tx Txn) error {
+		if seats, _, err := get[Seats](tx, seatsKey(ext)); err != nil || len(seats.Bound) > 0 {
+			return errors.Join(err, fmt.Errorf("%w: user %s is logged in", ErrInUse, ext))
+		}
+		tx.Delete(userKey(ext))
+		tx.Delete(seatsKey(ext))
+		tx.Delete(userThrottleKey(ext))
+		return audit(tx, row)
+	}})
 }
 
 // endUser plans the end of all sessions of a user who is disabled by the step

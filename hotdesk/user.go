@@ -56,6 +56,48 @@ func (s *Service) Sites() []Site {
 	return all
 }
 
+// Site returns one site, or ErrNotFound.
+func (s *Service) Site(name string) (Site, error) {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	if site := s.snap.sites[name]; site != nil {
+		return *site, nil
+	}
+	return Site{}, fmt.Errorf("%w: site %s", ErrNotFound, name)
+}
+
+// RemoveSite deletes a site without devices, and its parameters.
+func (s *Service) RemoveSite(ctx context.Context, name, by string) error {
+	if _, err := s.Site(name); err != nil {
+		return err
+	}
+	before, after := s.current(), s.current()
+	for _, d := range before.devices {
+		if d.Site == name {
+			return fmt.Errorf("%w: device %s is in site %s; move or remove it first", ErrInUse, d.ID, name)
+		}
+	}
+	delete(after.sites, name)
+	delete(after.params, paramKey("site", name))
+	p := s.plan(before, after, Desired{}, by)
+	return errors.Join(p.err, s.carryOut(ctx, p))
+}
+
+// carryOut does a small plan in one transaction, unless it has an error.
+func (s *Service) carryOut(ctx context.Context, p *plan) error {
+	if p.err != nil {
+		return nil
+	}
+	return s.update(ctx, func(tx Txn) error {
+		for _, st := range p.steps {
+			if err := st.do(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // PBXs lists all PBXs by name.
 func (s *Service) PBXs() []PBX {
 	s.snap.mu.RLock()
@@ -141,28 +183,23 @@ func (s *Service) saveUser(ctx context.Context, ext Extension, spec UserSpec, by
 
 // RemoveUser deletes a user who is not logged in anywhere.
 func (s *Service) RemoveUser(ctx context.Context, ext Extension, by string) error {
-	before, after := s.current(), s.current()
-	if before.users[ext] == nil {
-		return fmt.Errorf("%w: user %s", ErrNotFound, ext)
-	}
-	for _, d := range before.devices {
+	s.snap.mu.RLock()
+	known, def := s.snap.users[ext] != nil, DeviceID("")
+	for id, d := range s.snap.devices {
 		if d.DefaultUser == ext {
-			return fmt.Errorf("%w: user %s is the default user of %s", ErrInUse, ext, d.ID)
+			def = id
 		}
 	}
-	delete(after.users, ext)
-	p := s.plan(before, after, Desired{}, by)
-	if p.err != nil {
-		return p.err
+	s.snap.mu.RUnlock()
+	switch {
+	case !known:
+		return fmt.Errorf("%w: user %s", ErrNotFound, ext)
+	case def != "":
+		return fmt.Errorf("%w: user %s is the default user of %s", ErrInUse, ext, def)
 	}
-	return s.update(ctx, func(tx Txn) error {
-		for _, st := range p.steps {
-			if err := st.do(tx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	p := &plan{s: s, by: by}
+	p.removeUser(ext)
+	return errors.Join(p.err, s.carryOut(ctx, p))
 }
 
 // LogoutUser ends all sessions of a user.

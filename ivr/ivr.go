@@ -83,6 +83,9 @@ func New(desk Desk, opts Options) (*Menu, error) {
 	return &Menu{desk: desk, sounds: opts.Sounds, ports: ports, advertise: opts.Advertise, log: opts.Log}, nil
 }
 
+// Lines is how many conversations there can be at once.
+func (m *Menu) Lines() int { return min(m.ports.max, m.ports.pairs) }
+
 // Visit is one call that reached the server.
 type Visit struct {
 	CallID string // of the SIP dialog; the rules do not count this call as "in a call"

@@ -90,10 +90,8 @@ func (s *Server) siteOf(remote string) (hotdesk.Site, bool) {
 
 // siteNamed returns a site that there is.
 func (s *Server) siteNamed(name string) hotdesk.Site {
-	for _, site := range s.Desk.Sites() {
-		if site.Name == name {
-			return site
-		}
+	if site, err := s.Desk.Site(name); err == nil {
+		return site
 	}
 	return hotdesk.Site{Name: name}
 }

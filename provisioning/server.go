@@ -32,6 +32,7 @@ type Desk interface {
 	PhoneAs(hotdesk.DeviceID, hotdesk.Extension) (hotdesk.Phone, error)
 	PhoneByMAC(hotdesk.MAC) (hotdesk.Phone, error)
 	Sites() []hotdesk.Site
+	Site(name string) (hotdesk.Site, error)
 	Now() time.Time
 	Layers(hotdesk.Phone) []hotdesk.Parameter
 	DialPlan(hotdesk.Phone) hotdesk.DialPlan

@@ -36,6 +36,12 @@ func params() *argon2id.Params {
 	return &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 }
 
+// PINHash says how PINs are hashed, as argon2's own encoding does.
+func PINHash() string {
+	p := params()
+	return fmt.Sprintf("argon2id m=%d t=%d p=%d", p.Memory, p.Iterations, p.Parallelism)
+}
+
 // HashPIN returns the argon2id hash to store for a PIN. It takes about 35 ms of
 // processor time and waits behind others; with too many waiting it fails at once
 // with hotdesk.ErrBusy. The context ends only the waiting.
