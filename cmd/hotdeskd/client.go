@@ -46,12 +46,17 @@ func clientCommands() []*cobra.Command {
 		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f), dhcpCommand(f), doctorCommand(f),
 	}
 	for _, c := range all {
-		c.PersistentFlags().StringVar(&f.dataDir, "data-dir", "./data", "data directory of the server on this machine")
-		c.PersistentFlags().StringVar(&f.server, "server", "", "URL of a remote server's API")
-		c.PersistentFlags().StringVar(&f.token, "token", "", "API token for --server (or the environment's "+tokenVariable+")")
-		c.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
+		f.add(c)
 	}
 	return all
+}
+
+// add gives a command, and those below it, the flags.
+func (f *clientFlags) add(c *cobra.Command) {
+	c.PersistentFlags().StringVar(&f.dataDir, "data-dir", "./data", "data directory of the server on this machine")
+	c.PersistentFlags().StringVar(&f.server, "server", "", "URL of a remote server's API")
+	c.PersistentFlags().StringVar(&f.token, "token", "", "API token for --server (or the environment's "+tokenVariable+")")
+	c.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON")
 }
 
 // group is a command that only holds others.
@@ -202,6 +207,9 @@ func siteCommand(f *clientFlags) *cobra.Command {
 			return []string{s.Name, yes(s.Ready), strings.Join(s.Missing, " "), s.EnrolmentURL}
 		}),
 		showing(f, "show NAME", "Show a site", "/sites/"),
+		action(f, "remove NAME", "Delete a site that has no devices", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			return args[0] + ": removed", c.Delete(ctx, "/sites/"+url.PathEscape(args[0]))
+		}),
 	)
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func simCommand() *cobra.Command {
-	return group("sim", "Simulated phones", simPhoneCommand())
+	return group("sim", "Simulated phones", simPhoneCommand(), simFleetCommand())
 }
 
 // simPhoneCommand runs one simulated phone against any server.

@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"sip/ingress":        {"github.com/emiago/sipgo", "github.com/icholy/digest"},
 	"phonetemplates":     {"internal/phonefile", "hotdesk/dial", "github.com/goccy/go-yaml"},
 	"internal/simphone":  {"internal/phonefile", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion/rtp"},
+	"internal/fleet":     {"internal/simphone"},
 	// floor 1: the rules
 	"hotdesk": {"hotdesk/dial", "github.com/google/uuid"},
 	// floor 2: adapters, which do not know one another

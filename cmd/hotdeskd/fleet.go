@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hotdeskd/admin"
+	"hotdeskd/internal/fleet"
+)
+
+// simFleetCommand lets many simulated phones storm a running server.
+func simFleetCommand() *cobra.Command {
+	f := &clientFlags{}
+	var c fleet.Config
+	var remove string
+	cmd := &cobra.Command{
+		Use:   "fleet --phones N --storm boot|login",
+		Short: "Let many simulated phones boot, or many people log in, at once, and measure it",
+		Long: `Brings a site, users and devices of its own to a running server, switches on as
+many simulated phones, and removes everything at the end, also after an error or
+ctrl-C. Exit status 1 unless every phone has fetched its configuration, is
+registered and current (storm login: with its user). The device numbers HD... that
+it took are not given again; its calls stay in the call records, its changes in
+the audit log.`,
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			api, err := f.client()
+			if err != nil {
+				return err
+			}
+			if remove != "" {
+				return removeFleet(cmd, api, remove)
+			}
+			c.API = fleetServer{api}
+			return runFleet(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+		},
+	}
+	f.add(cmd)
+	fl := cmd.Flags()
+	fl.IntVar(&c.Phones, "phones", 0, "how many phones")
+	fl.StringVar(&c.Storm, "storm", "", "boot: all are switched on at once; login: all are on, and people log in")
+	fl.IntVar(&c.AtOnce, "at-once", 100, "storm login: how many people log in at the same time")
+	fl.StringSliceVar(&c.Vendors, "vendor", nil, "vendors of the phones, in turn (default: all that can be simulated)")
+	fl.StringVar(&c.Transport, "transport", "", "SIP transport of the phones: udp, tcp or tls (default: the server's own)")
+	fl.StringVar(&c.Name, "name", "", "name of the fleet's site: fleet- and letters or digits (default: six hex digits)")
+	fl.DurationVar(&c.Patience, "patience", time.Minute, "give up when no phone has got on for so long")
+	fl.StringVar(&remove, "remove", "", "only remove the fleet of this name, which an earlier run had to leave behind")
+	return cmd
+}
+
+// runFleet runs one storm and prints the report: progress goes to the person,
+// with JSON to standard error.
+func runFleet(ctx context.Context, c fleet.Config, out, progress io.Writer, asJSON bool) error {
+	if !asJSON {
+		progress = out
+	}
+	var mu sync.Mutex
+	began := time.Now()
+	c.Say = func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = fmt.Fprintf(progress, "%7.2fs  %s\n", time.Since(began).Seconds(), line) // a closed pipe ends nothing: the fleet must be removed
+	}
+	storm, err := fleet.New(c)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	report, err := storm.Run(ctx)
+	switch {
+	case errors.Is(err, fleet.ErrTaken):
+		return err
+	case ctx.Err() != nil:
+		if errors.Is(err, fleet.ErrLeft) {
+			return err
+		}
+		return errors.New("interrupted; everything of the fleet was removed")
+	case asJSON:
+		return errors.Join(err, printJSON(out, report))
+	}
+	_, printed := fmt.Fprint(out, report.String())
+	return errors.Join(err, printed)
+}
+
+func removeFleet(cmd *cobra.Command, api *admin.Client, name string) error {
+	if _, err := fleet.Remove(cmd.Context(), fleetServer{api}, name); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing of it is on the server\n", name)
+	return err
+}
+
+// fleetServer is the API's client as a fleet needs it.
+type fleetServer struct{ *admin.Client }
+
+func (s fleetServer) Read(ctx context.Context, path string, out any) error {
+	raw, err := admin.Get[json.RawMessage](ctx, s.Client, path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, out)
+}
+
+func (s fleetServer) Apply(ctx context.Context, text []byte) error {
+	_, err := s.Client.Apply(ctx, text, false, false)
+	return err
+}
+
+func (s fleetServer) Events(ctx context.Context) iter.Seq2[fleet.Event, error] {
+	return func(yield func(fleet.Event, error) bool) {
+		for ev, err := range s.Client.Events(ctx) {
+			if !yield(fleet.Event{Name: ev.Name, Data: ev.Data}, err) {
+				return
+			}
+		}
+	}
+}
