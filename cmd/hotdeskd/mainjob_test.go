@@ -109,7 +109,7 @@ func mainJob(t *testing.T, model, mac, otherMAC, transport string) {
 	// told it to, so that HTTPS begins with HTTP.
 	phone := func(n int, mac string, change func(*simphone.Config)) *simphone.Phone {
 		return s.phone(n, func(c *simphone.Config) {
-			c.MAC, c.Model = mac, model
+			c.MAC, c.Model, c.CheckCertificates = mac, model, true
 			if transport != "tcp" {
 				c.Provision = s.app.ready.Provisioning.HTTP
 			}

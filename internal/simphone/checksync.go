@@ -9,8 +9,28 @@ import (
 	"github.com/icholy/digest"
 )
 
-// checkSync is a request to fetch that was taken.
-type checkSync struct{ reboot bool }
+// checkSync is a request to fetch that was taken, or what somebody does at the
+// phone itself.
+type checkSync struct{ reboot, reset bool }
+
+// Reboot makes the phone restart, as if it had lost its power for a moment, once it
+// is in no call. It keeps its settings.
+func (p *Phone) Reboot() { p.ask(checkSync{reboot: true}) }
+
+// FactoryReset makes the phone forget all its settings and restart, once it is in
+// no call.
+func (p *Phone) FactoryReset() { p.ask(checkSync{reboot: true, reset: true}) }
+
+// ask notes what is to be obeyed, beside what already is.
+func (p *Phone) ask(c checkSync) {
+	p.mu.Lock()
+	if p.asked != nil {
+		c.reboot, c.reset = c.reboot || p.asked.reboot, c.reset || p.asked.reset
+	}
+	p.asked = &c
+	p.mu.Unlock()
+	p.poke()
+}
 
 // obey takes the check-sync that waits, unless the phone is in a call: then the
 // end of the call wakes the main loop again.
@@ -65,10 +85,7 @@ func (p *Phone) onNotify(req *sip.Request, tx sip.ServerTransaction) {
 	if p.cfg.NeverRefetch {
 		return
 	}
-	p.mu.Lock()
-	p.asked = &checkSync{reboot: rule.now(reboot) || p.asked != nil && p.asked.reboot}
-	p.mu.Unlock()
-	p.poke()
+	p.ask(checkSync{reboot: rule.now(reboot)})
 }
 
 // readEvent splits an Event header into the package and its reboot parameter.

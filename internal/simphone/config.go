@@ -78,8 +78,11 @@ type Config struct {
 	// KeyGap is the pause after a key; 60 ms by default, in steps of 20 ms.
 	KeyGap time.Duration
 
-	// Roots are the authorities whose certificates the phone takes where its file
-	// makes it check; those of this machine when nil.
+	// CheckCertificates makes the phone check the server's certificates where its
+	// vendor and its file say so. Otherwise it takes every one, as a phone does into
+	// which the server's was loaded.
+	CheckCertificates bool
+	// Roots are the authorities that it knows then; those of this machine when nil.
 	Roots *x509.CertPool
 	// HTTP carries the provisioning requests; plain net/http by default.
 	HTTP http.RoundTripper

@@ -69,11 +69,16 @@ func (p *Phone) Run(ctx context.Context) error {
 	p.change(func() { p.agent = a })
 	files := newLoader(p.cfg, p.dialect, p.model, p.teller.tell)
 	defer files.close()
-	for p.power(ctx, files) {
-		p.step("rebooting")
+	for again := p.power(ctx, files); again != nil; again = p.power(ctx, files) {
+		p.step("rebooting", "factory_reset", yes(again.reset))
 		files.forget()
 		a.only(nil)
-		p.change(func() { p.line, p.registered, p.profile, p.loaded.digest = nil, false, profile{}, "" })
+		p.change(func() {
+			p.line, p.registered, p.profile, p.loaded.digest = nil, false, profile{}, ""
+			if again.reset {
+				p.loaded = loaded{settings: settings{}}
+			}
+		})
 	}
 	p.leave(ctx)
 	return nil
@@ -82,9 +87,9 @@ func (p *Phone) Run(ctx context.Context) error {
 // trouble tells what went wrong.
 func (p *Phone) trouble(err error) { p.step("error", "error", err.Error()) }
 
-// power is the time from one boot to the next, which it asks for by returning
-// true, or to the end of ctx.
-func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
+// power is the time from one boot to the next, which it asks for by returning why,
+// or to the end of ctx.
+func (p *Phone) power(ctx context.Context, files *loader) (again *checkSync) {
 	fetch, refresh, ping := time.NewTimer(0), time.NewTimer(0), time.NewTimer(0)
 	refresh.Stop()
 	ping.Stop()
@@ -96,7 +101,7 @@ func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return nil
 		case <-fetch.C:
 			next, err := p.load(ctx, files, booting)
 			switch {
@@ -140,7 +145,7 @@ func (p *Phone) power(ctx context.Context, files *loader) (reboot bool) {
 			}
 			if asked := p.obey(); asked != nil {
 				if asked.reboot {
-					return true
+					return asked
 				}
 				p.step("refetching")
 				fetch.Reset(0)
@@ -166,7 +171,7 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 	if err != nil {
 		return configuration{}, err
 	}
-	c := configuration{loaded: got, profile: p.dialect.profile(got.settings, p.model)}
+	c := configuration{loaded: got, profile: p.understand(got.settings)}
 	acc := c.profile.account
 	if acc == (account{}) {
 		return c, nil
@@ -182,11 +187,21 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 	return c, err
 }
 
+// understand makes of the settings what this phone makes of them.
+func (p *Phone) understand(s settings) profile {
+	known := p.dialect.profile(s, p.model)
+	if !p.cfg.CheckCertificates {
+		known.server.trust = trustAny
+		known.account.trust = trustAny
+	}
+	return known
+}
+
 // server is where the next fetch goes: where the last file said, or where the
 // network says. The caller holds the lock.
 func (p *Phone) server(booting bool) server {
 	// At boot the profile is empty; what counts is what was kept.
-	known := p.dialect.profile(p.loaded.settings, p.model)
+	known := p.understand(p.loaded.settings)
 	if known.server.url == "" || booting && p.cfg.AlwaysOption66 {
 		known.server.url = p.cfg.Provision
 	}

@@ -258,6 +258,34 @@ func TestNotifyFactory(t *testing.T) {
 	})
 }
 
+// A phone that is rebooted must keep its settings; one that was reset must have
+// forgotten them, with the URL of its last file.
+func TestRebootAndReset(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *office) {
+		p, _ := o.ready(nil)
+		o.shelf.mu.Lock()
+		o.files["y000000000108.cfg"] = ini("phone_setting.ring_type = Ring9.wav")
+		o.shelf.mu.Unlock()
+		p.Reboot()
+		o.wait("the common file", func() bool { return p.Setting("phone_setting.ring_type") != "" })
+		o.shelf.mu.Lock()
+		delete(o.files, "y000000000108.cfg")
+		o.shelf.mu.Unlock()
+		for _, c := range []struct {
+			do   func()
+			kept string
+		}{{p.Reboot, "Ring9.wav"}, {p.FactoryReset, ""}} {
+			before := len(o.registered())
+			c.do()
+			o.wait("a new registration", func() bool { return len(o.registered()) > before })
+			if got := p.Setting("phone_setting.ring_type"); got != c.kept {
+				t.Errorf("the phone holds %q, want %q", got, c.kept)
+			}
+		}
+		o.told("rebooting", "registered", "rebooting", "registered", "rebooting", "registered")
+	})
+}
+
 // A phone that trusts its server only must not even answer somebody else.
 func TestTrust(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *office) {

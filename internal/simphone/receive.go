@@ -7,15 +7,15 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// receive is the one door for requests. A phone that trusts its server only does
-// not even answer others.
+// receive is the one door for requests. A phone without an account does not speak
+// SIP at all, and one that trusts its server only does not even answer others.
 func (p *Phone) receive(req *sip.Request, tx sip.ServerTransaction) {
 	p.mu.Lock()
 	a, l, trusted := p.agent, p.line, p.profile.trusted
 	call := p.calls[callKey{req.CallID().Value(), param(req.To().Params, "tag")}]
 	p.mu.Unlock()
 	from, err := netip.ParseAddrPort(req.Source())
-	if a == nil || trusted && (l == nil || err != nil || from.Addr().Unmap() != l.registrar.Addr()) {
+	if a == nil || l == nil || trusted && (err != nil || from.Addr().Unmap() != l.registrar.Addr()) {
 		return
 	}
 	switch inside := param(req.To().Params, "tag") != ""; {

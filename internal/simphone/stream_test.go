@@ -290,19 +290,21 @@ func TestDeadConnection(t *testing.T) {
 // Whether a phone takes the server's certificate is its file's word.
 func TestTrustOfCertificates(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		lines []string
-		roots bool
-		taken bool
+		name   string
+		lines  []string
+		checks bool
+		roots  bool
+		taken  bool
 	}{
-		{"any", []string{"static.security.trust_certificates = 0"}, false, true},
-		{"known only, unknown", []string{"static.security.trust_certificates = 1"}, false, false},
-		{"known only, known", []string{"static.security.trust_certificates = 1"}, true, true},
-		{"by name", []string{"static.security.trust_certificates = 1", "static.security.cn_validation = 1"}, true, true},
+		{"never checks", []string{"static.security.trust_certificates = 1"}, false, false, true},
+		{"any", []string{"static.security.trust_certificates = 0"}, true, false, true},
+		{"known only, unknown", []string{"static.security.trust_certificates = 1"}, true, false, false},
+		{"known only, known", []string{"static.security.trust_certificates = 1"}, true, true, true},
+		{"by name", []string{"static.security.trust_certificates = 1", "static.security.cn_validation = 1"}, true, true, true},
 		{"by name, another", []string{
 			"static.security.trust_certificates = 1", "static.security.cn_validation = 1", "account.1.outbound_proxy_enable = 1",
 			"account.1.outbound_proxy.1.address = 192.0.2.2", "account.1.outbound_proxy.1.port = 5061",
-		}, true, false},
+		}, true, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inOffice(t, func(t *testing.T, o *office) {
@@ -310,6 +312,7 @@ func TestTrustOfCertificates(t *testing.T) {
 				o.openDoor("tls", cert)
 				o.give("HD0001", "secret", append(over("tls"), c.lines...)...)
 				p, _ := o.phone(func(cfg *Config) {
+					cfg.CheckCertificates = c.checks
 					cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 						return o.net.Dial(ctx, network, "192.0.2.1:5061")
 					}
