@@ -152,6 +152,19 @@ func (c *Client) Import(ctx context.Context, path string, table []byte) (*Import
 	return &res, nil
 }
 
+// Backup copies a backup to w. What was written before an error is no backup.
+func (c *Client) Backup(ctx context.Context, keys bool, w io.Writer) error {
+	res, err := c.send(ctx, http.MethodGet, "/backup?keys="+strconv.FormatBool(keys), "", nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return fmt.Errorf("the backup broke off: %w", err)
+	}
+	return nil
+}
+
 // Export reads the state as a file.
 func (c *Client) Export(ctx context.Context) (text []byte, err error) {
 	err = c.do(ctx, http.MethodGet, "/export", "", nil, &text)

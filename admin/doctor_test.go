@@ -67,15 +67,20 @@ func TestDoctor(t *testing.T) {
 	want(false, "warning user 100: locked until", "hotdeskd user unlock 100")
 }
 
-// Who may not change the server does not see its diagnosis.
+// Who may not change the server does not see its diagnosis, and a backup is for
+// owners.
 func TestDoctorRight(t *testing.T) {
 	d := newDesk(t)
 	d.office()
 	if got := d.remote(d.token(hotdesk.RoleDeskManager, ""), "GET", "/api/v1/doctor", "").Code; got != 403 {
 		t.Errorf("a desk manager: %d", got)
 	}
-	if got := d.remote(d.token(hotdesk.RoleAdmin, ""), "GET", "/api/v1/doctor", "").Code; got != 200 {
+	admin := d.token(hotdesk.RoleAdmin, "")
+	if got := d.remote(admin, "GET", "/api/v1/doctor", "").Code; got != 200 {
 		t.Errorf("an admin: %d", got)
+	}
+	if got := d.remote(admin, "GET", "/api/v1/backup?keys=true", "").Code; got != 403 {
+		t.Errorf("an admin takes a backup: %d", got)
 	}
 }
 

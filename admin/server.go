@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 
@@ -66,6 +67,8 @@ type Options struct {
 	// PINHash and IVRLines are what status says of them.
 	PINHash  string
 	IVRLines int
+	// Backup writes a backup; nil: there are none.
+	Backup func(w io.Writer, keys bool) error
 	// Ready says what is wrong when the server cannot do its work.
 	Ready func() error
 	Log   *slog.Logger
@@ -103,6 +106,7 @@ func New(o Options) (*Server, error) {
 	s.tokens()
 	s.imports()
 	s.doctor()
+	s.backup()
 	s.router.GET("/api/v1/events", s.events)
 	s.router.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	s.router.GET("/readyz", s.readyz)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -288,6 +289,14 @@ func (s *Service) Sessions() []Session {
 	}
 	slices.SortFunc(all, func(a, b Session) int { return b.Since.Compare(a.Since) })
 	return all
+}
+
+// NoteBackup writes to the audit log that somebody took a backup, with the keys or
+// without.
+func (s *Service) NoteBackup(ctx context.Context, keys bool, by string) error {
+	row := s.row("backup.created", by)
+	row.Detail = map[string]string{"keys": strconv.FormatBool(keys)}
+	return s.update(ctx, func(tx Txn) error { return audit(tx, row) })
 }
 
 // NoteSecretsShown writes to the audit log that somebody looked at a device's

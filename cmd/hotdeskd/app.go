@@ -207,6 +207,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		Desk: a.desk, Live: live, Files: a.files, Journal: history{book, in(journalDir)}, Phones: edge, Ladder: a.files,
 		Access: a.access, ConsoleURL: console.url, Models: models, Version: version(), Ready: a.desk.Healthy, Log: log,
 		Listeners: a.ready.listeners(), Host: host{config: c, advertised: sipHost, url: web.url(), certs: a.certs, now: now}.examine,
+		Backup:  func(w io.Writer, withKeys bool) error { return writeBackup(w, c.DataDir, db, withKeys, now()) },
 		PINHash: vault.PINHash(), IVRLines: menu.Lines(),
 	})
 	if err != nil {

@@ -43,7 +43,7 @@ func clientCommands() []*cobra.Command {
 	f := &clientFlags{}
 	all := []*cobra.Command{
 		applyCommand(f), exportCommand(f), deviceCommand(f), userCommand(f), siteCommand(f), pbxCommand(f),
-		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f), dhcpCommand(f), doctorCommand(f),
+		sessionCommand(f), callsCommand(f), auditCommand(f), eventsCommand(f), statusCommand(f), tokenCommand(f), consoleCommand(f), dhcpCommand(f), doctorCommand(f), backupCommand(f),
 	}
 	for _, c := range all {
 		f.add(c)

@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/phonefile": {},
 	"internal/memnet":    {},
 	"internal/layers":    {},
+	"internal/archive":   {},
 	"internal/certs":     {},
 	"internal/csvtable":  {"golang.org/x/text/encoding"},
 	"sip/guard":          {},
