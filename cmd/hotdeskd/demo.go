@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,17 +38,19 @@ users:
   - {extension: "101", name: Anna Bianchi, pin: "5162"}
 devices:
   - {mac: "80:5e:c0:00:00:01", model: yealink-t46u, site: demo, desk: "2-14"}
-  - {mac: "80:5e:c0:00:00:02", model: yealink-t46u, site: demo, desk: "2-15"}
+  - {mac: "00:04:13:00:00:02", model: snom-d785, site: demo, desk: "2-15", transport: tcp}
+  - {mac: "c0:74:ad:00:00:03", model: grandstream-grp2614, site: demo, desk: "3-1", transport: tls}
 `
 
 // demo is the main job told line by line: a server on loopback, an answering
-// service as its PBX, and two simulated phones. What it tells comes from the
-// server's events and API, with their ids.
+// service as its PBX, and three simulated phones of three vendors. What it tells
+// comes from the server's events and API, with their ids.
 type demo struct {
 	out    io.Writer
 	app    *app
 	api    *admin.Client
 	events chan admin.StreamEvent
+	passed []admin.StreamEvent // that nobody has waited for yet
 	start  time.Time
 	phones sync.WaitGroup
 	on     context.Context // the phones are on until it ends
@@ -102,9 +105,9 @@ func runDemo(ctx context.Context, c config, out io.Writer, ready string, log *sl
 // demoConfig is a server of its own on loopback: ports that are free, and a data
 // directory that is new unless one was given.
 func demoConfig(c config, dataDir string) (config, error) {
-	c.Provisioning.HTTP, c.SIP.UDP = "127.0.0.1:0", "127.0.0.1:0"
-	c.Provisioning.HTTPS, c.SIP.TCP, c.SIP.TLS = "", "", ""
-	c.Console.Listen = "127.0.0.1:0"
+	const free = "127.0.0.1:0"
+	c.Provisioning.HTTP, c.Provisioning.HTTPS, c.Console.Listen = free, "", free
+	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = free, free, free
 	if c.Log.Level == "info" {
 		c.Log.Level = "warn" // the story is what one wants to read
 	}
@@ -127,21 +130,21 @@ func (d *demo) tell(ctx context.Context, service string) error {
 	defer d.phones.Wait()
 	defer off()
 	go d.follow(d.on)
-	d.say("server", "phones fetch from %s and register to %s", d.app.ready.Provisioning.HTTP, d.app.ready.SIP.UDP)
+	d.say("server", "phones fetch from %s and register to %s (UDP, TCP) and %s (TLS)", d.app.ready.Provisioning.HTTP, d.app.ready.SIP.UDP, d.app.ready.SIP.TLS)
 	applied, err := d.api.Apply(ctx, fmt.Appendf(nil, demoOffice, service), false, false)
 	if err != nil {
 		return err
 	}
-	d.say("apply", "%d changes: one site, a PBX, users 100 and 101, two phones", len(applied.Changes))
-	mario, err := d.phone("805ec0000001", false)
-	if err != nil {
-		return err
+	d.say("apply", "%d changes: one site, a PBX, users 100 and 101, three phones", len(applied.Changes))
+	var phones [3]*simphone.Phone
+	for n, of := range []struct{ mac, model string }{
+		{"805ec0000001", "yealink-t46u"}, {"000413000002", "snom-d785"}, {"c074ad000003", "grandstream-grp2614"},
+	} {
+		if phones[n], err = d.phone(of.mac, of.model); err != nil {
+			return err
+		}
 	}
-	anna, err := d.phone("805ec0000002", true)
-	if err != nil {
-		return err
-	}
-	if err := d.story(ctx, mario, anna); err != nil {
+	if err := d.story(ctx, phones[0], phones[1], phones[2]); err != nil {
 		return err
 	}
 	dir := d.app.ready.Socket[:len(d.app.ready.Socket)-len(socketFile)-1]
@@ -155,22 +158,27 @@ func (d *demo) tell(ctx context.Context, service string) error {
 }
 
 // story is what happens, in order. Phones hang up once the outcome is committed.
-func (d *demo) story(ctx context.Context, mario, anna *simphone.Phone) error {
+func (d *demo) story(ctx context.Context, first, second, third *simphone.Phone) error {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
-		{"boot", func(ctx context.Context) error { return d.boots(ctx, "HD0001", mario) }},
-		{"refused", func(ctx context.Context) error { return d.refused(ctx, mario) }},
-		{"emergency", func(ctx context.Context) error { return d.emergency(ctx, mario) }},
-		{"login", func(ctx context.Context) error { return d.login(ctx, mario, "HD0001", "100", "4071") }},
-		{"updated", func(ctx context.Context) error { return d.updated(ctx, mario, "HD0001") }},
-		{"boot", func(ctx context.Context) error { return d.boots(ctx, "HD0002", anna) }},
-		{"login", func(ctx context.Context) error { return d.login(ctx, anna, "HD0002", "101", "5162") }},
-		{"updated", func(ctx context.Context) error { return d.updated(ctx, anna, "HD0002") }},
-		{"call", func(ctx context.Context) error { return d.call(ctx, mario) }},
-		{"logout", func(ctx context.Context) error { return d.logout(ctx, mario) }},
-		{"updated", func(ctx context.Context) error { return d.updated(ctx, mario, "HD0001") }},
+		{"boot", func(ctx context.Context) error { return d.boots(ctx, "HD0001", first) }},
+		{"refused", func(ctx context.Context) error { return d.refused(ctx, first) }},
+		{"emergency", func(ctx context.Context) error { return d.emergency(ctx, first) }},
+		{"login", func(ctx context.Context) error { return d.login(ctx, first, "HD0001", "100", "4071") }},
+		{"updated", func(ctx context.Context) error { return d.updated(ctx, first, "HD0001") }},
+		{"boot", func(ctx context.Context) error { return d.boots(ctx, "HD0002", second) }},
+		{"login", func(ctx context.Context) error { return d.login(ctx, second, "HD0002", "101", "5162") }},
+		{"updated", func(ctx context.Context) error { return d.updated(ctx, second, "HD0002") }},
+		{"call", func(ctx context.Context) error { return d.call(ctx, first) }},
+		{"boot", func(ctx context.Context) error { return d.boots(ctx, "HD0003", third) }},
+		{"login", func(ctx context.Context) error { return d.login(ctx, third, "HD0003", "100", "4071") }},
+		{"move", func(ctx context.Context) error { return d.moved(ctx, "HD0001") }},
+		{"updated", func(ctx context.Context) error { return d.updated(ctx, first, "HD0001") }},
+		{"updated", func(ctx context.Context) error { return d.updated(ctx, third, "HD0003") }},
+		{"logout", func(ctx context.Context) error { return d.logout(ctx, third, "HD0003") }},
+		{"updated", func(ctx context.Context) error { return d.updated(ctx, third, "HD0003") }},
 	} {
 		limit, cancel := context.WithTimeout(ctx, demoStep)
 		err := step.do(limit)
@@ -214,18 +222,19 @@ func (d *demo) follow(ctx context.Context) {
 }
 
 // await waits for an event of a name about a device whose data has the given
-// members; others are skipped.
+// members, or finds it among those that have passed.
 func (d *demo) await(ctx context.Context, name, device string, members map[string]string) (id string, data map[string]any, err error) {
-	for {
-		select {
-		case ev := <-d.events:
-			data := map[string]any{}
-			if ev.Name != name || json.Unmarshal(ev.Data, &data) != nil || data["device"] != device {
-				continue
-			}
-			if has(data, members) {
+	for looked := 0; ; {
+		for ; looked < len(d.passed); looked++ {
+			ev, data := d.passed[looked], map[string]any{}
+			if ev.Name == name && json.Unmarshal(ev.Data, &data) == nil && data["device"] == device && has(data, members) {
+				d.passed = slices.Delete(d.passed, looked, looked+1)
 				return "event " + ev.ID, data, nil
 			}
+		}
+		select {
+		case ev := <-d.events:
+			d.passed = append(d.passed, ev)
 		case <-ctx.Done():
 			return "", nil, fmt.Errorf("no event %s of %s: %w", name, device, ctx.Err())
 		}

@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"hotdeskd/admin"
 	"hotdeskd/internal/simphone"
 )
 
 // phone makes a phone of the demo; it boots when its step comes.
-func (d *demo) phone(mac string, answers bool) (*simphone.Phone, error) {
+func (d *demo) phone(mac, model string) (*simphone.Phone, error) {
 	return simphone.New(simphone.Config{
-		Provision: d.app.files.EnrolmentURL("demo"), MAC: mac, Model: "yealink-t46u", AutoAnswer: answers, Speak: true,
+		Provision: d.app.files.EnrolmentURL("demo"), MAC: mac, Model: model, AutoAnswer: true, Speak: true,
 	})
 }
 
@@ -27,7 +28,12 @@ func (d *demo) boots(ctx context.Context, id string, p *simphone.Phone) error {
 	if err != nil {
 		return err
 	}
-	d.say(registered, "%s registered", id)
+	dev, err := admin.Get[admin.Device](ctx, d.api, "/devices/"+id)
+	if err != nil {
+		return err
+	}
+	over, _, _ := strings.Cut(dev.Source, ":")
+	d.say(registered, "%s, a %s, registered over %s", id, dev.Model, strings.ToUpper(over))
 	return p.Registered(ctx)
 }
 
@@ -102,16 +108,21 @@ func (d *demo) login(ctx context.Context, p *simphone.Phone, device, user, pin s
 
 // updated: check-sync after the call, fetch, registration with the new secret.
 func (d *demo) updated(ctx context.Context, p *simphone.Phone, device string) error {
-	id, data, err := d.await(ctx, "device.fetched", device, nil)
+	dev, err := admin.Get[admin.Device](ctx, d.api, "/devices/"+device)
+	if err != nil {
+		return err
+	}
+	version := map[string]string{"version": fmt.Sprint(dev.Config.Wanted)}
+	id, data, err := d.await(ctx, "device.fetched", device, version)
 	if err != nil {
 		return err
 	}
 	d.say(id, "%s was told to fetch (check-sync) and took version %v", device, data["version"])
-	id, _, err = d.await(ctx, "device.config_current", device, nil)
+	id, _, err = d.await(ctx, "device.config_current", device, version)
 	if err != nil {
 		return err
 	}
-	dev, err := admin.Get[admin.Device](ctx, d.api, "/devices/"+device)
+	dev, err = admin.Get[admin.Device](ctx, d.api, "/devices/"+device)
 	if err != nil {
 		return err
 	}
@@ -140,21 +151,31 @@ func (d *demo) call(ctx context.Context, p *simphone.Phone) error {
 	return err
 }
 
+// moved: who logs in elsewhere leaves the phone where they sat.
+func (d *demo) moved(ctx context.Context, device string) error {
+	id, data, err := d.await(ctx, "session.ended", device, nil)
+	if err != nil {
+		return err
+	}
+	d.say(id, "100 sits elsewhere now: session %s at %s has ended", data["session"], device)
+	return nil
+}
+
 // logout: by the first line key; the phone goes back to idle.
-func (d *demo) logout(ctx context.Context, p *simphone.Phone) error {
+func (d *demo) logout(ctx context.Context, p *simphone.Phone, device string) error {
 	c, err := p.DialKey(ctx, 1)
 	if err != nil {
 		return err
 	}
-	id, data, err := d.await(ctx, "session.ended", "HD0001", nil)
+	id, data, err := d.await(ctx, "session.ended", device, nil)
 	if err != nil {
 		return err
 	}
-	d.say(id, "the Logout key: session %s has ended", data["session"])
-	dev, err := admin.Get[admin.Device](ctx, d.api, "/devices/HD0001")
+	d.say(id, "the Logout key of %s: session %s has ended", device, data["session"])
+	dev, err := admin.Get[admin.Device](ctx, d.api, "/devices/"+device)
 	if err != nil {
 		return err
 	}
-	d.say("GET /devices/HD0001", "HD0001 is %s", dev.State)
+	d.say("GET /devices/"+device, "%s is %s", device, dev.State)
 	return c.HangUp(ctx)
 }
