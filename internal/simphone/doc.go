@@ -1,6 +1,8 @@
-// Package simphone is a desk phone in software. It boots from a provisioning
-// URL with its vendor's file names and User-Agent, reads the vendor's format,
-// registers, dials, presses keys, hears, rings, and obeys check-sync.
+// Package simphone is a desk phone in software: a Yealink, a Snom or a Grandstream.
+// It boots from a provisioning URL with its vendor's file names and User-Agent,
+// reads the vendor's format, registers over UDP, TCP or TLS, dials, presses keys,
+// hears, rings, and obeys check-sync. A dialect is all that makes it one vendor's;
+// a flow is its way to the server.
 //
 // It stands where the phones stand: outside. The demo, the end-to-end tests and
 // the load tests use it against a whole server, so it speaks real HTTP, SIP and
