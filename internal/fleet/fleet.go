@@ -141,15 +141,14 @@ func New(c Config) (*Fleet, error) {
 	return f, nil
 }
 
-// mix picks the models of the vendors: one of each, in turn.
+// mix picks the vendors' models, which the phones have in turn.
 func mix(vendors []string) ([]string, error) {
 	var known, models []string
 	for _, model := range simphone.Models() {
-		vendor, _, _ := strings.Cut(model, "-")
-		if slices.Contains(known, vendor) {
-			continue
+		vendor := vendorOf(model)
+		if !slices.Contains(known, vendor) {
+			known = append(known, vendor)
 		}
-		known = append(known, vendor)
 		if len(vendors) == 0 || slices.Contains(vendors, vendor) {
 			models = append(models, model)
 		}
@@ -160,6 +159,12 @@ func mix(vendors []string) ([]string, error) {
 		}
 	}
 	return models, nil
+}
+
+// vendorOf is the vendor's part of a model id.
+func vendorOf(model string) string {
+	vendor, _, _ := strings.Cut(model, "-")
+	return vendor
 }
 
 // names are those that a fleet's site may have: who removes one must not be able

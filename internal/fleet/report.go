@@ -204,9 +204,13 @@ func (r Report) String() string {
 }
 
 func (r Report) mixed() string {
-	var parts []string
+	byVendor := map[string]int{}
 	for model, n := range r.Models {
-		parts = append(parts, fmt.Sprintf("%d %s", n, model))
+		byVendor[vendorOf(model)] += n
+	}
+	var parts []string
+	for vendor, n := range byVendor {
+		parts = append(parts, fmt.Sprintf("%d %s", n, vendor))
 	}
 	slices.Sort(parts)
 	if r.Transport != "" {
