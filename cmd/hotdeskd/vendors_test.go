@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,34 @@ func TestChallengedCheckSync(t *testing.T) {
 			s.must("login by API", s.api.Post(s.context(), "/devices/HD0001/login", map[string]string{"user": "100"}, nil))
 			s.must("new screen", p.WaitLabel(s.context(), "100 User 100"))
 			s.awaitDevice("HD0001", "current", current)
+		})
+	}
+}
+
+// When the site's transport changes, a phone of every vendor fetches, and registers
+// over the new one; the call that comes next goes that way.
+func TestTransportChanges(t *testing.T) {
+	t.Parallel()
+	for _, b := range brands {
+		t.Run(b.model, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			s.apply(floor("127.0.0.1:9"))
+			s.apply(fmt.Sprintf("devices:\n  - {mac: %q, model: %s, site: roma}\n", b.mac, b.model))
+			p := s.phone(0, func(c *simphone.Config) { c.MAC, c.Model = b.mac, b.model })
+			s.must("registration", p.Registered(s.context()))
+			s.awaitDevice("HD0001", "current", current)
+			for n, transport := range []string{"tcp", "tls", "udp"} {
+				s.apply(fmt.Sprintf("sites:\n  - {name: roma, phones: {transport: %s}}\n", transport))
+				s.awaitDevice("HD0001", "registered over "+transport, func(d admin.Device) bool {
+					return d.Registered && strings.HasPrefix(d.Source, transport+":") && current(d)
+				})
+				s.must("registration", p.Registered(s.context()))
+				c := s.dial(p, "*77*9*")
+				s.must("hear", c.WaitHeard(s.context(), 5))
+				s.must("hang up", c.HangUp(s.context()))
+				s.awaitCalls(n + 1)
+			}
 		})
 	}
 }
