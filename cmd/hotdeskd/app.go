@@ -223,13 +223,13 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
 		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, store) }},
 		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, phones.Listeners) }, ready: edge.Ready()},
-		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs)},
+		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs, log)},
 		{name: "resync", serve: syncer.Serve},
 		{name: "access", serve: a.access.Serve, ready: a.access.Ready()},
-		{name: "API", serve: serveHTTP(httpServer(a.admin.Handler(), true), unix)},
+		{name: "API", serve: serveHTTP(httpServer(a.admin.Handler(), true, log), unix)},
 	}
 	if console.listener != nil {
-		a.stages = append(a.stages, stage{name: "console", serve: console.serve(a.admin.Console(), a.certs)})
+		a.stages = append(a.stages, stage{name: "console", serve: console.serve(a.admin.Console(), a.certs, log)})
 	}
 	return a, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,14 +45,14 @@ func (a *app) listenConsole(addr string) (c consoleListener, err error) {
 }
 
 // serve is the stage's function.
-func (c consoleListener) serve(h http.Handler, keys *certs.Certificates) func(context.Context) error {
+func (c consoleListener) serve(h http.Handler, keys *certs.Certificates, log *slog.Logger) func(context.Context) error {
 	l := c.listener
 	if c.secure {
 		conf := keys.Config()
 		conf.NextProtos = []string{"http/1.1"}
 		l = tls.NewListener(l, conf)
 	}
-	return serveHTTP(httpServer(h, true), l)
+	return serveHTTP(httpServer(h, true, log), l)
 }
 
 // firstOwner makes the one-time link that serve prints as long as nobody can sign

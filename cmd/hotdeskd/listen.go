@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -160,15 +163,29 @@ func peer(c net.Conn) (uid uint32, err error) {
 
 // httpServer has every timeout that net/http leaves open; stream is for the
 // event stream, which has no end.
-func httpServer(h http.Handler, stream bool) *http.Server {
+func httpServer(h http.Handler, stream bool, log *slog.Logger) *http.Server {
 	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		ErrorLog: stdlog.New(webLog{log}, "", 0),
+		Handler:  h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
 		WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
 	if stream {
 		s.ReadTimeout, s.WriteTimeout = 0, 0
 	}
 	return s
+}
+
+// webLog takes what net/http has to say of a connection. Strangers cause most of
+// it, such as a handshake that fails; that a handler panicked is our own error.
+type webLog struct{ log *slog.Logger }
+
+func (w webLog) Write(line []byte) (int, error) {
+	level, text := slog.LevelDebug, strings.TrimSpace(string(line))
+	if strings.Contains(text, "panic serving") {
+		level = slog.LevelError
+	}
+	w.log.Log(context.Background(), level, text)
+	return len(line), nil
 }
 
 // hostOfURL is the host of a URL; empty when it has none.

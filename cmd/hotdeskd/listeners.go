@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -165,14 +166,14 @@ func urlOf(scheme string, l net.Listener) (string, error) {
 }
 
 // serve is a stage's function: one handler behind both listeners.
-func (w webListeners) serve(h http.Handler, c *certs.Certificates) func(context.Context) error {
+func (w webListeners) serve(h http.Handler, c *certs.Certificates, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		if w.plain != nil {
-			group.Go(func() error { return serveHTTP(httpServer(h, false), w.plain)(ctx) })
+			group.Go(func() error { return serveHTTP(httpServer(h, false, log), w.plain)(ctx) })
 		}
 		if w.secure != nil {
-			s := httpServer(h, false)
+			s := httpServer(h, false, log)
 			conf := c.Config()
 			conf.NextProtos = []string{"http/1.1"} // what phones speak
 			group.Go(func() error { return serveHTTP(s, tls.NewListener(w.secure, conf))(ctx) })

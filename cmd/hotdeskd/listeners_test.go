@@ -132,3 +132,18 @@ func TestSamePort(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What strangers do to an HTTPS listener is for debugging and does not reach
+// standard error by itself; a handler that panicked is an error.
+func TestWebLog(t *testing.T) {
+	out := &logBuffer{}
+	log := httpServer(nil, false, slog.New(slog.NewTextHandler(out, nil))).ErrorLog
+	log.Printf("http: TLS handshake error from %s: EOF", "192.0.2.1:1")
+	if out.String() != "" {
+		t.Errorf("a failed handshake is told: %s", out.String())
+	}
+	log.Printf("http: panic serving %s: oh", "192.0.2.1:1")
+	if got := out.String(); !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "panic serving 192.0.2.1:1: oh") {
+		t.Errorf("a panic is told as %q", got)
+	}
+}

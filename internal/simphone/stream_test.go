@@ -406,3 +406,75 @@ func TestWholeMessages(t *testing.T) {
 		})
 	}
 }
+
+// Whatever a server sends and however it is cut: what is read is in what was sent,
+// in order, each message as long as it says; and the end comes.
+func FuzzWholeMessages(f *testing.F) {
+	f.Add([]byte("OPTIONS sip:a SIP/2.0\r\nContent-Length: 4\r\n\r\n1\r\n2\r\n\r\nSIP/2.0 200 OK\r\nl : 0\r\n\r\n"), uint8(3))
+	f.Add([]byte("\r\n\r\nA\r\nContent-Length: 99999999999\r\n\r\n"), uint8(0))
+	f.Fuzz(func(t *testing.T, sent []byte, cut uint8) {
+		var in []string
+		for rest := string(sent); rest != ""; {
+			n := min(int(cut)+1, len(rest))
+			in, rest = append(in, rest[:n]), rest[n:]
+		}
+		fl := &flow{flowKey: flowKey{transport: "tcp"}, lost: func(*flow) {}}
+		s := &connection{Conn: &pieces{left: in}, flow: fl, reading: make(chan struct{})}
+		left, buf := string(sent), make([]byte, maxMessage*2)
+		for {
+			n, err := s.Read(buf)
+			if err != nil {
+				return
+			}
+			message := string(buf[:n])
+			before, after, ok := strings.Cut(left, message)
+			if !ok || strings.Trim(before, "\r\n") != "" {
+				t.Fatalf("read %q of %q", message, left)
+			}
+			if size, err := messageSize([]byte(message)); err != nil || size != n {
+				t.Fatalf("%q has %d bytes and says %d, %v", message, n, size, err)
+			}
+			left = after
+		}
+	})
+}
+
+// A call outlives the phone's connection: once the phone is back, both sides can
+// end it on the new one.
+func TestCallOutlivesConnection(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *office) {
+		d := o.openDoor("tcp", tls.Certificate{})
+		o.mu.Lock()
+		o.onInvite = func(req *sip.Request, tx sip.ServerTransaction) {
+			o.agent.respond(req, tx, 200, "OK", farSDP(), &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", Host: "192.0.2.1", Port: 5062}})
+		}
+		o.mu.Unlock()
+		o.give("HD0001", "secret", over("tcp")...)
+		p, _ := o.phone(func(c *Config) { c.Dial = o.net.Dial })
+		if err := p.Registered(o.soon()); err != nil {
+			t.Fatal(err)
+		}
+		call, err := p.Dial(o.soon(), "101")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.pass(time.Second)
+		d.drop()
+		if err := p.Until(o.soon(), func(s State) bool { return !s.Registered }); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Registered(o.soon()); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.State().Calls; n != 1 {
+			t.Fatalf("%d calls after the connection was lost", n)
+		}
+		if err := call.HangUp(o.soon()); err != nil {
+			t.Fatal(err)
+		}
+		registers := o.came(sip.REGISTER)
+		if byes := o.came(sip.BYE); len(byes) != 1 || byes[0].Source() != registers[len(registers)-1].Source() {
+			t.Errorf("%d BYEs, not on the new connection", len(byes))
+		}
+	})
+}
