@@ -44,9 +44,7 @@ func TestProblemsAreTold(t *testing.T) {
 		t.Errorf("a phone that was reset: %q", d.Problems)
 	}
 	s.mustFetch(s.device("HD0001").ProvisioningURL + phoneMAC(0) + ".cfg")
-	if d := s.device("HD0001"); problem(d, "re-claim") {
-		t.Errorf("after it was served: %q", d.Problems)
-	}
+	s.awaitDevice("HD0001", "well again, as it was served", func(d admin.Device) bool { return !problem(d, "re-claim") })
 
 	c := s.dial(p, "112")
 	s.must("hang up", c.HangUp(s.context()))

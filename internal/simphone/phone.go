@@ -176,12 +176,16 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 	if acc == (account{}) {
 		return c, nil
 	}
+	said := acc.transport
 	if p.cfg.Transport != "" {
 		acc = acc.over(p.cfg.Transport)
 	}
 	if using != nil && using.account == acc {
 		c.line = using
 		return c, nil
+	}
+	if acc.transport != said {
+		p.step("transport", "file", said, "used", acc.transport, "port", strconv.Itoa(acc.port))
 	}
 	c.line, err = a.newLine(ctx, acc, p.lost)
 	return c, err
