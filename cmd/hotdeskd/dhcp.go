@@ -22,12 +22,20 @@ func dhcpCommand(f *clientFlags) *cobra.Command {
 		if len(sites) == 0 {
 			return "", fmt.Errorf("there is no site yet; describe one in a file and run: hotdeskd apply -f office.yaml")
 		}
+		status, err := admin.Get[admin.Status](ctx, c, "/status")
+		if err != nil {
+			return "", err
+		}
+		plain := status.Listeners["provisioning.http"]
 		var b strings.Builder
 		for _, site := range sites {
 			if site.EnrolmentURL == "" {
 				return "", fmt.Errorf("this token may not see the enrolment URL of %s; use one with the role admin", site.Name)
 			}
 			fmt.Fprintf(&b, "# site %s: DHCP option 66 is %s\n", site.Name, site.EnrolmentURL)
+			if strings.HasPrefix(site.EnrolmentURL, "https:") && plain != "" {
+				fmt.Fprintf(&b, "# Phones that take no certificate they do not know, such as Yealink's in factory state, need %s/\n# there instead: it gives them a file without secrets that leads to HTTPS.\n", plain)
+			}
 			for _, line := range []struct{ server, text string }{
 				{"dnsmasq", "dhcp-option=66,\"%s\""},
 				{"ISC dhcpd", "option tftp-server-name \"%s\";"},

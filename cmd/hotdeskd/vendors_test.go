@@ -158,3 +158,33 @@ func TestTransportChanges(t *testing.T) {
 		})
 	}
 }
+
+// Where a site requires HTTPS, the lines for the DHCP server say what a phone needs
+// that does not know our certificate, and such a phone is led to HTTPS by it.
+func TestFactoryPhoneReachesHTTPS(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.apply(office("127.0.0.1:9"))
+	s.apply("sites:\n  - {name: roma, require_https: true}\n")
+	got, err := s.command("dhcp")
+	s.must("dhcp", err)
+	plain := s.app.ready.Provisioning.HTTP + "/"
+	if !strings.Contains(got, "need "+plain+"\n") || !strings.Contains(got, "dhcp-option=66,\"https://") {
+		t.Errorf("dhcp says\n%s", got)
+	}
+	told := make(chan string, 1)
+	lost := s.phone(0, func(c *simphone.Config) {
+		c.CheckCertificates = true
+		c.Step = func(step simphone.Step) {
+			select {
+			case told <- step.Detail["error"]:
+			default:
+			}
+		}
+	})
+	if said := <-told; !strings.Contains(said, "certificate signed by unknown authority") || lost.State().User != "" {
+		t.Errorf("a phone that checks certificates says %q", said)
+	}
+	led := s.phone(1, func(c *simphone.Config) { c.CheckCertificates, c.Provision = true, plain })
+	s.must("registration", led.Registered(s.context()))
+}
