@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,20 +75,31 @@ func runFleet(ctx context.Context, c fleet.Config, out, progress io.Writer, asJS
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	report, err := storm.Run(ctx)
+	told := report.Done + len(report.Behind)
 	switch {
-	case errors.Is(err, fleet.ErrTaken):
-		return err
-	case ctx.Err() != nil:
-		if errors.Is(err, fleet.ErrLeft) {
-			return err
-		}
+	case ctx.Err() != nil && !errors.Is(err, fleet.ErrLeft):
 		return errors.New("interrupted; everything of the fleet was removed")
-	case asJSON:
-		return errors.Join(err, printJSON(out, report))
+	case told > 0 && asJSON:
+		err = errors.Join(err, printJSON(out, report))
+	case told > 0:
+		_, printed := fmt.Fprint(out, report.String())
+		err = errors.Join(err, printed)
 	}
-	_, printed := fmt.Fprint(out, report.String())
-	return errors.Join(err, printed)
+	return inOneLine(err)
 }
+
+// inOneLine writes errors that were joined on one line.
+func inOneLine(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	return lineError{err}
+}
+
+type lineError struct{ error }
+
+func (e lineError) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }
+func (e lineError) Unwrap() error { return e.error }
 
 func removeFleet(cmd *cobra.Command, api *admin.Client, name string) error {
 	if _, err := fleet.Remove(cmd.Context(), fleetServer{api}, name); err != nil {

@@ -141,21 +141,32 @@ func New(c Config) (*Fleet, error) {
 	return f, nil
 }
 
-// mix picks the vendors' models, which the phones have in turn.
+// mix picks the vendors' models, which the phones have in turn: one of each vendor,
+// then another one of each, until all have had their turn.
 func mix(vendors []string) ([]string, error) {
-	var known, models []string
+	var known []string
+	rows := map[string][]string{} // models by vendor
 	for _, model := range simphone.Models() {
 		vendor := vendorOf(model)
-		if !slices.Contains(known, vendor) {
+		if len(rows[vendor]) == 0 {
 			known = append(known, vendor)
 		}
-		if len(vendors) == 0 || slices.Contains(vendors, vendor) {
-			models = append(models, model)
-		}
+		rows[vendor] = append(rows[vendor], model)
 	}
+	if len(vendors) == 0 {
+		vendors = known
+	}
+	most := 0
 	for _, v := range vendors {
-		if !slices.Contains(known, v) {
+		if len(rows[v]) == 0 {
 			return nil, fmt.Errorf("%w: no phone of vendor %q is simulated; there are %s", ErrConfig, v, strings.Join(known, ", "))
+		}
+		most = max(most, len(rows[v]))
+	}
+	var models []string
+	for i := range most {
+		for _, v := range vendors {
+			models = append(models, rows[v][i%len(rows[v])])
 		}
 	}
 	return models, nil

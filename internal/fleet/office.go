@@ -49,9 +49,7 @@ type holdings struct {
 	devices []device
 }
 
-func (h holdings) none() bool { return !h.site && len(h.users) == 0 && len(h.devices) == 0 }
-
-// String says how much it is.
+// String says how much it is; empty for nothing.
 func (h holdings) String() string {
 	var parts []string
 	if n := len(h.devices); n > 0 {
@@ -72,8 +70,13 @@ func find(ctx context.Context, api API, name string, mine func(mac, ext string) 
 	var sites list[site]
 	var users list[user]
 	var devices list[device]
-	if err := errors.Join(api.Read(ctx, "/sites", &sites), api.Read(ctx, "/users", &users), api.Read(ctx, "/devices", &devices)); err != nil {
-		return h, err
+	for _, ask := range []struct {
+		path string
+		out  any
+	}{{"/sites", &sites}, {"/users", &users}, {"/devices", &devices}} {
+		if err := api.Read(ctx, ask.path, ask.out); err != nil {
+			return h, err
+		}
 	}
 	h.site = slices.ContainsFunc(sites.Items, func(s site) bool { return s.Name == name })
 	for _, u := range users.Items {
@@ -123,7 +126,7 @@ func (f *Fleet) look(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
-	if !there.none() {
+	if there.String() != "" {
 		return fmt.Errorf("%w, and nothing was changed: the server already has of %s: %s; if a fleet left it behind: hotdeskd sim fleet --remove %s; otherwise give another --name", ErrTaken, f.Name, there, f.Name)
 	}
 	return nil
@@ -213,8 +216,10 @@ func (f *Fleet) leave(ctx context.Context, r *Report) error {
 	return nil
 }
 
-// removing is how long removing may take in all.
-const removing = 2 * time.Minute
+const (
+	removing   = 2 * time.Minute // may removing take in all; a call may go on for 90 s
+	mostSilent = 10              // questions without an answer
+)
 
 // Remove deletes everything of the fleet of a name: people are logged out, then
 // devices, users and the site go. left says what is still there.
@@ -226,26 +231,25 @@ func Remove(ctx context.Context, api API, name string) (left string, err error) 
 	defer cancel()
 	pause := time.NewTicker(time.Second)
 	defer pause.Stop()
-	for tries := 0; ; tries++ {
+	for silent := 0; ; {
 		there, err := find(ctx, api, name, func(string, string) bool { return false })
-		if err == nil {
-			if there.none() {
+		if err != nil {
+			silent++
+		} else {
+			silent = 0
+			if left = there.String(); left == "" {
 				return "", nil
 			}
-			left = there.String()
-			if tries < 15 { // a call may still be ending
-				err = there.remove(ctx, api, name)
+			if err = there.remove(ctx, api, name); err == nil {
+				continue // look whether all is gone
 			}
 		}
-		if err == nil && tries < 15 {
-			continue // look whether all is gone
-		}
 		select {
-		case <-pause.C:
+		case <-pause.C: // a call may still be ending
 		case <-ctx.Done():
 		}
-		if ctx.Err() != nil || tries >= 15 {
-			return left, fmt.Errorf("%w: %s of %s (%v); once the server answers: hotdeskd sim fleet --remove %s", ErrLeft, cmp.Or(left, "what there is"), name, err, name)
+		if ctx.Err() != nil || silent == mostSilent {
+			return left, fmt.Errorf("%w: %s of %s (%w); later: hotdeskd sim fleet --remove %s", ErrLeft, cmp.Or(left, "what there is"), name, err, name)
 		}
 	}
 }
