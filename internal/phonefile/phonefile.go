@@ -116,6 +116,16 @@ func (f *File) Value(key string) string {
 	return v
 }
 
+// Perm is a parameter's attribute perm in SnomXML, which says who may change it:
+// "R" only a file, "RW" or empty the user too, "!" the user for good. It is empty
+// in the other dialects.
+func (f *File) Perm(key string) string {
+	if i, ok := f.index[key]; ok {
+		return f.lines[i].perm
+	}
+	return ""
+}
+
 // Comment is the first comment of the file, empty when there is none.
 func (f *File) Comment() string {
 	for _, l := range f.lines {

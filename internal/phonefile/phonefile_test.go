@@ -64,6 +64,9 @@ func TestParseXML(t *testing.T) {
 		if !slices.Equal(f.Keys(), c.keys) || !slices.Equal(values, c.values) {
 			t.Errorf("%s: %q = %q, want %q = %q", c.dialect, f.Keys(), values, c.keys, c.values)
 		}
+		if got, want := f.Perm("user_name.1"), map[Dialect]string{SnomXML: "R"}[c.dialect]; got != want {
+			t.Errorf("%s: perm %q", c.dialect, got)
+		}
 		if f.Comment() != "version 3" {
 			t.Errorf("%s: comment %q", c.dialect, f.Comment())
 		}

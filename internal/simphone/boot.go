@@ -39,8 +39,9 @@ type keptFile struct {
 // loaded is the outcome of one run through the vendor's file sequence.
 type loaded struct {
 	settings settings
-	digest   string // of all files, hex
-	note     string // first comment of the last file: the server's version line
+	perms    map[string]string // who may change which, where the vendor knows that
+	digest   string            // of all files, hex
+	note     string            // first comment of the last file: the server's version line
 }
 
 func newLoader(cfg Config, d dialect, m model, step func(string, map[string]string)) *loader {
@@ -69,7 +70,7 @@ func (l *loader) load(ctx context.Context, from server, old settings) (loaded, e
 	if err != nil {
 		return loaded{}, err
 	}
-	out := loaded{settings: settings{}}
+	out := loaded{settings: settings{}, perms: map[string]string{}}
 	maps.Copy(out.settings, old)
 	hash, found := sha256.New(), false
 	var kept error
@@ -87,6 +88,9 @@ func (l *loader) load(ctx context.Context, from server, old settings) (loaded, e
 		note, err := l.dialect.parse(body, l.mac, out.settings)
 		if err != nil {
 			return loaded{}, fmt.Errorf("%w: %s: %w", ErrProvision, name, err)
+		}
+		if l.dialect.perms != nil {
+			maps.Copy(out.perms, l.dialect.perms(body))
 		}
 		hash.Write(body)
 		found, out.note = true, note

@@ -103,6 +103,8 @@ type Step struct {
 var (
 	// ErrConfig: the Config describes no phone that can be simulated.
 	ErrConfig = errors.New("simulated phone")
+	// ErrLocked: the phone's file lets nobody change this setting at the phone.
+	ErrLocked = errors.New("the setting cannot be changed at the phone")
 	// ErrNoAccount: no file has given the phone an account yet.
 	ErrNoAccount = errors.New("the phone has no account")
 	// ErrStopped: Run has ended, or was never called.

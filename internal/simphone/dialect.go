@@ -34,6 +34,9 @@ type dialect struct {
 	// parse reads one file into the settings and returns its first comment. It may
 	// refuse a file that is another phone's.
 	parse func(body []byte, mac string, into settings) (note string, err error)
+	// perms reads what a file says of who may change a setting: "R" files only, "!"
+	// the user for good. Nil where all may.
+	perms func(body []byte) map[string]string
 	// profile says what the settings mean to a model.
 	profile func(settings, model) profile
 	// refetch are events that, beside check-sync, make the phone fetch, never restart.

@@ -31,8 +31,9 @@ type Phone struct {
 	line       *line // nil without an account
 	registered bool
 	calls      map[callKey]*Call
-	asked      *checkSync // not obeyed yet
-	dropped    bool       // the connection is gone, which the main loop has not seen yet
+	asked      *checkSync      // not obeyed yet
+	touched    map[string]bool // settings that somebody changed at the phone
+	dropped    bool            // the connection is gone, which the main loop has not seen yet
 }
 
 // New builds a phone; it does nothing until Run.
@@ -76,7 +77,7 @@ func (p *Phone) Run(ctx context.Context) error {
 		p.change(func() {
 			p.line, p.registered, p.profile, p.loaded.digest = nil, false, profile{}, ""
 			if again.reset {
-				p.loaded = loaded{settings: settings{}}
+				p.loaded, p.touched = loaded{settings: settings{}}, nil
 			}
 		})
 	}
@@ -171,6 +172,7 @@ func (p *Phone) load(ctx context.Context, files *loader, booting bool) (configur
 	if err != nil {
 		return configuration{}, err
 	}
+	got = p.keepTouched(old, got)
 	c := configuration{loaded: got, profile: p.understand(got.settings)}
 	acc := c.profile.account
 	if acc == (account{}) {

@@ -305,10 +305,12 @@ func TestTrust(t *testing.T) {
 	})
 }
 
-// A phone whose account is taken away must un-REGISTER it and wait for another.
+// A phone whose account is taken away must un-REGISTER it, say nothing by SIP any
+// more, and wait for another.
 func TestRelease(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *office) {
 		p, _ := o.ready(nil)
+		question := o.dialogTo(p).next("OPTIONS", "server")
 		o.hold()
 		o.notify(p, "check-sync;reboot=false", nil)
 		if err := p.WaitLabel(o.soon(), "Waiting"); err != nil {
@@ -317,6 +319,9 @@ func TestRelease(t *testing.T) {
 		all := o.registered()
 		if user, expires, _, _ := fields(all[len(all)-1]); user != "HD0001" || expires != "0" {
 			t.Errorf("registered by %q", all)
+		}
+		if res, err := o.agent.udp.do(o.soon(), question, ""); err == nil {
+			t.Errorf("a phone without an account answers with %d", res.StatusCode)
 		}
 		o.give("HD0001", "secret")
 		if err := p.Registered(o.soon()); err != nil {

@@ -20,6 +20,7 @@ func snom() dialect {
 		sipAgent: "snom{name}/{firmware}",
 		files:    []string{"snom{name}.htm", "snom{name}-{MAC}.htm"},
 		parse:    snomParse,
+		perms:    snomPerms,
 		profile:  func(s settings, _ model) profile { return snomProfile(s) },
 	}
 	for firmware, names := range map[string][]string{
@@ -33,9 +34,21 @@ func snom() dialect {
 	return d
 }
 
+// snomPerms reads the attribute perm of each setting.
+func snomPerms(body []byte) map[string]string {
+	f, err := phonefile.Parse(phonefile.SnomXML, body)
+	if err != nil {
+		return nil
+	}
+	perms := map[string]string{}
+	for _, key := range f.Keys() {
+		perms[key] = f.Perm(key)
+	}
+	return perms
+}
+
 // snomParse reads one file. A setting that stands in it is replaced, an empty one
-// blanked, whatever its perm: that says what the user may change at the phone, and
-// nobody does here.
+// blanked.
 func snomParse(body []byte, _ string, into settings) (note string, err error) {
 	f, err := phonefile.Parse(phonefile.SnomXML, body)
 	if err != nil {

@@ -1,7 +1,9 @@
 package simphone
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -95,5 +97,67 @@ func TestVendorsObey(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What a Snom file locks must not be changed at the phone; of the rest, the next
+// file has the last word, but where it leaves it to the user.
+func TestChangeAtThePhone(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *office) {
+		v := others[0]
+		d, m, _ := findModel(v.model)
+		o.shelf.agent = m.fill(d.webAgent, macs[v.model])
+		o.files[v.file] = v.text("HD0001", "<user_realname idx='1' perm='R'>Mario</user_realname><language perm='RW'>English</language><ntp_server perm='!'>ntp</ntp_server>")
+		p, _ := o.phone(func(cfg *Config) { cfg.Model, cfg.MAC = v.model, macs[v.model] })
+		if err := p.Registered(o.soon()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Change("user_realname.1", "Luca"); !errors.Is(err, ErrLocked) {
+			t.Errorf("a locked setting: %v", err)
+		}
+		for _, setting := range []string{"language", "ntp_server", "ring_sound"} {
+			if err := p.Change(setting, "mine"); err != nil {
+				t.Error(err)
+			}
+		}
+		o.pass(time.Second)
+		for range 2 {
+			o.notify(p, "check-sync;reboot=false", nil)
+			o.pass(time.Second)
+			for setting, want := range map[string]string{"user_realname.1": "Mario", "language": "English", "ntp_server": "mine", "ring_sound": "mine"} {
+				if got := p.Setting(setting); got != want {
+					t.Errorf("%s is %q, want %q", setting, got, want)
+				}
+			}
+		}
+		p.FactoryReset()
+		o.pass(time.Second)
+		if got := p.Setting("ntp_server"); got != "ntp" {
+			t.Errorf("after a reset ntp_server is %q", got)
+		}
+	})
+}
+
+// Whatever differs between an idle phone and one in use is the user's, and nobody
+// may change it at the phone.
+func TestSnomLocksWhatIsTheUsers(t *testing.T) {
+	idle, used := read(t, "snom-d785", "idle.htm"), read(t, "snom-d785", "in-use.htm")
+	body, err := os.ReadFile("testdata/snom-d785-in-use.htm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	perms, theirs := snomPerms(body), 0
+	for setting, value := range used {
+		key := strings.HasPrefix(setting, "fkey.")
+		if idle[setting] == value || key && strings.Count(setting, ".") > 1 { // the label goes with its key
+			continue
+		}
+		theirs++
+		if perms[setting] != "R" {
+			t.Errorf("%s may be changed at the phone", setting)
+		}
+	}
+	if theirs < 6 {
+		t.Errorf("only %d settings differ", theirs)
 	}
 }
