@@ -219,6 +219,22 @@ func (v slowVault) HashPIN(ctx context.Context, pin hotdesk.Secret) (string, err
 	return v.quickVault.HashPIN(ctx, pin)
 }
 
+// A weak PIN at the end of a long file is refused before the first one is hashed.
+func TestApplyRefusesWeakPINsFirst(t *testing.T) {
+	d := newDesk(t)
+	s, err := hotdesk.New(hotdesk.Options{
+		Store: d.store, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now,
+		Vault: &slowVault{meanwhile: func() { t.Error("a PIN was hashed") }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}, {Extension: "151", PIN: ptr("1234")}}}
+	if _, err := s.Apply(t.Context(), file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrWeakPIN) || !strings.Contains(err.Error(), "user 151") {
+		t.Errorf("the weak PIN: %v", err)
+	}
+}
+
 // What somebody else saved while a long apply was hashing PINs is not undone: the
 // apply is refused and says to run it again.
 func TestApplyUndoesNothing(t *testing.T) {

@@ -157,8 +157,8 @@ func (i *importer) user(ctx context.Context, v Verdict, spec UserSpec) (Verdict,
 		user = *old
 	}
 	if i.dry && old == nil && spec.PIN != nil { // a hash that nobody keeps costs as much as any other
-		if err := checkPINStrength(Secret(*spec.PIN), ext); err != nil {
-			return v, fmt.Errorf("user %s: pin: %w", ext, err)
+		if err := spec.strongPIN(); err != nil {
+			return v, err
 		}
 		spec.PIN, user.PINHash = nil, "dry run"
 	}

@@ -15,6 +15,11 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 	if err := d.onceEach(); err != nil {
 		return err
 	}
+	for _, spec := range d.Users { // before the first one is hashed: 500 take 20 seconds
+		if err := spec.strongPIN(); err != nil {
+			return err
+		}
+	}
 	if d.Settings != nil {
 		t.settings.merge(*d.Settings)
 	}
@@ -278,6 +283,17 @@ func (s *Service) sealAdminPassword(site *Site, stored string) error {
 	return s.seal(&site.Phones.AdminPassword, &given, nil, label)
 }
 
+// strongPIN refuses a weak PIN.
+func (spec UserSpec) strongPIN() error {
+	if spec.PIN == nil {
+		return nil
+	}
+	if err := checkPINStrength(Secret(*spec.PIN), Extension(spec.Extension)); err != nil {
+		return fmt.Errorf("user %s: pin: %w", spec.Extension, err)
+	}
+	return nil
+}
+
 func (s *Service) mergeUser(ctx context.Context, u *User, spec UserSpec) error {
 	where := "user " + string(u.Extension)
 	set(&u.Name, spec.Name)
@@ -302,10 +318,10 @@ func (s *Service) mergeUser(ctx context.Context, u *User, spec UserSpec) error {
 	if spec.PIN == nil {
 		return nil
 	}
-	pin := Secret(*spec.PIN)
-	if err := checkPINStrength(pin, u.Extension); err != nil {
-		return fmt.Errorf("%s: pin: %w", where, err)
+	if err := spec.strongPIN(); err != nil {
+		return err
 	}
+	pin := Secret(*spec.PIN)
 	if u.PINHash != "" {
 		same, err := s.vault.VerifyPIN(ctx, pin, u.PINHash)
 		if err != nil || same {

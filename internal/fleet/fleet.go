@@ -209,11 +209,12 @@ func newSeats(name string, n int, models []string) []*seat {
 }
 
 // newPIN is six digits at random in a form that no rule against weak PINs refuses:
-// they never count and their halves differ.
+// they never count, their halves differ, and no extension of a fleet is in them, as
+// those begin with 9.
 func newPIN() string {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return fmt.Sprintf("29%d5%d%d", b[0]%10, b[1]%10, b[2]%10)
+	return fmt.Sprintf("27%d4%d%d", b[0]%10, b[1]%10, b[2]%10)
 }
 
 // Run brings the office, runs the storm and takes the office away again. The
