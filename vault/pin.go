@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	hashesAtOnce = 2  // each takes 19 MiB and about 35 ms
+	hashesAtOnce = 2 // each takes 19 MiB and about 35 ms
 	// hashQueue may wait for one: as many people as can be on the phone to us at once
 	// (ivr.DefaultMaxCalls), so that nobody who has typed a PIN is turned away when a
 	// whole floor comes to work. The last of them waits for about 4 s.
