@@ -98,7 +98,7 @@ func (s *Server) Console() http.Handler {
 			s.router.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/api/") || path == "/metrics":
 			if err != nil {
-				unauthorized(w)
+				unauthorized(w, r)
 				return
 			}
 			s.router.ServeHTTP(w, r)
@@ -121,12 +121,17 @@ func (s *Server) identify(r *http.Request) (hotdesk.Principal, error) {
 	return s.Access.BySession(cookie.Value)
 }
 
-func unauthorized(w http.ResponseWriter) {
+// unauthorized says whether there was no token, or one that is not good (any more).
+func unauthorized(w http.ResponseWriter, r *http.Request) {
+	why := "there is no token; make one with \"hotdeskd token create\" and give it as --token or HOTDESKD_TOKEN (HTTP: \"Authorization: Bearer …\"), or sign in to the console"
+	if r.Header.Get("Authorization") != "" {
+		why = "the token is unknown, revoked or expired; make another one with \"hotdeskd token create\""
+	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="hotdeskd"`)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(http.StatusUnauthorized)
 	p := Problem{Title: "Unauthorized", Status: http.StatusUnauthorized, Code: "unauthorized",
-		Detail: "send a token as \"Authorization: Bearer …\" (hotdeskd token create), or sign in to the console"}
+		Detail: why}
 	// Nothing can be done when nobody reads the answer.
 	_ = json.NewEncoder(w).Encode(p)
 }

@@ -44,6 +44,7 @@ func (s *Server) devices() {
 	s.deviceAction(change(), http.MethodDelete, "/devices/{id}", "Delete a device", s.Desk.RemoveDevice)
 	s.deviceAction(change(), http.MethodPost, "/devices/{id}/block", "Block a device; its emergency calls pass", s.Desk.Block)
 	s.deviceAction(change(), http.MethodPost, "/devices/{id}/unblock", "Open a blocked device", s.Desk.Unblock)
+	s.deviceAction(seat(), http.MethodPost, "/devices/{id}/unlock", "Forgive the wrong PINs that were typed at a device", s.Desk.UnlockDevice)
 	s.deviceAction(change(), http.MethodPost, "/devices/{id}/release", "Let a device be claimed anew", s.Desk.Release)
 	s.deviceAction(seat(), http.MethodPost, "/devices/{id}/resync", "Ask the phone to fetch its configuration", s.resync(false))
 	s.deviceAction(change(), http.MethodPost, "/devices/{id}/reboot", "Ask the phone to restart", s.resync(true))

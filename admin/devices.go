@@ -101,7 +101,7 @@ func (s *Server) troubles(p hotdesk.Phone) (all []string) {
 		all = append(all, "emergency hold until "+until.UTC().Format(time.RFC3339)+": only the person at the desk can log in or out")
 	}
 	if s.Desk.Locked(id) {
-		all = append(all, "locked: too many wrong PINs from this phone; a right one will be taken again in some minutes")
+		all = append(all, "locked: too many wrong PINs from this phone; a right one will be taken again in some minutes, or at once: hotdeskd device unlock "+string(id))
 	}
 	if r, ok := s.Live.Registration(id); ok && r.Silent {
 		all = append(all, "the phone does not answer through its NAT; calls pass it over until it registers again: check the router's UDP timeout, or use TCP")

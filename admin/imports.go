@@ -61,7 +61,7 @@ func (s *Server) imports() {
 			return nil, err
 		}
 		t.preset("pbx", in.PBX)
-		return s.imported(ctx, in.ImportInput, t, userRow)
+		return s.imported(ctx, in.ImportInput, t, s.userRow)
 	})
 }
 
@@ -205,11 +205,20 @@ type cells struct {
 	cells []string
 }
 
-// text is a cell, or what stands for an empty one; nil when there is neither:
-// then what is stored stays.
+// text is a cell; nil when it is empty: then what is stored stays.
 func (c cells) text(column string) *string {
 	if n, ok := c.t.at[column]; ok && c.cells[n] != "" {
 		return &c.cells[n]
+	}
+	return nil
+}
+
+// orPreset is a cell or, when it is empty, what was given for all. It is for new
+// objects: what is stored, a site with its emergency numbers or an account with its
+// secret, is changed by a row that says so and by nothing else.
+func (c cells) orPreset(column string) *string {
+	if text := c.text(column); text != nil {
+		return text
 	}
 	if value, ok := c.t.presets[column]; ok {
 		return &value
@@ -246,6 +255,11 @@ func (s *Server) deviceRow(c cells, found map[string]*string) hotdesk.ImportRow 
 	if mac := c.text("mac"); mac != nil {
 		spec.MAC = *mac
 	}
+	mac, macErr := hotdesk.ParseMAC(spec.MAC)
+	isNew := macErr == nil && !s.known(mac)
+	if isNew {
+		spec.Model, spec.Site = c.orPreset("model"), c.orPreset("site")
+	}
 	if text := spec.Model; text != nil {
 		if spec.Model = found[*text]; spec.Model == nil {
 			spec.Model, row.Err = s.modelID(*text)
@@ -259,10 +273,21 @@ func (s *Server) deviceRow(c cells, found map[string]*string) hotdesk.ImportRow 
 	switch {
 	case spec.MAC == "":
 		row.Err = fmt.Errorf("the MAC is missing")
+	case isNew && spec.Site == nil:
+		row.Err = fmt.Errorf("the site is missing; fill the column site, or give one for all: --site NAME")
+	case isNew && row.Err == nil && spec.Model == nil:
+		row.Err = fmt.Errorf("the model is missing; fill the column model, or give one for all: --model MODEL")
+	case macErr == nil: // the rules look at the rest
 	case asNumber.MatchString(spec.MAC):
 		row.Err = fmt.Errorf("the spreadsheet made a number of the MAC; format the column as text and put the MAC in again")
 	}
 	return row
+}
+
+// known tells whether there is a device with this MAC.
+func (s *Server) known(mac hotdesk.MAC) bool {
+	_, err := s.Desk.PhoneByMAC(mac)
+	return err == nil
 }
 
 // modelID accepts a model's id, and as people write it: "Yealink T46U", "T46U".
@@ -279,12 +304,12 @@ func (s *Server) modelID(text string) (*string, error) {
 		}
 	}
 	if len(similar) == 0 || len(similar) > 5 {
-		return nil, fmt.Errorf("unknown model %q; \"GET /api/v1/models\" lists the known ones", text)
+		return nil, fmt.Errorf("unknown model %q; \"hotdeskd device models\" lists the known ones", text)
 	}
 	return nil, fmt.Errorf("unknown model %q; did you mean %s?", text, strings.Join(similar, " or "))
 }
 
-func userRow(c cells) hotdesk.ImportRow {
+func (s *Server) userRow(c cells) hotdesk.ImportRow {
 	spec := hotdesk.UserSpec{
 		Name: c.text("name"), PIN: c.text("pin"), Language: c.text("language"),
 		CallerID: c.text("caller_id"), OffDesk: c.text("off_desk"),
@@ -293,13 +318,16 @@ func userRow(c cells) hotdesk.ImportRow {
 	if extension := c.text("extension"); extension != nil {
 		spec.Extension = *extension
 	}
-	if spec.Name == nil {
-		if full := strings.Join(present(c.text("first_name"), c.text("last_name")), " "); full != "" {
-			spec.Name = &full
-		}
+	// "Nome" is the whole name in one table and the first name beside "Cognome" in another.
+	if full := strings.Join(present(c.text("name"), c.text("first_name"), c.text("last_name")), " "); full != "" {
+		spec.Name = &full
 	}
 	pbx := hotdesk.UserPBXSpec{Extension: c.text("pbx_extension"), AuthUser: c.text("pbx_auth_user"), Secret: c.text("pbx_secret")}
-	if name := c.text("pbx"); name != nil {
+	name := c.text("pbx")
+	if name == nil {
+		name = s.presentPBX(spec.Extension, pbx != (hotdesk.UserPBXSpec{}), c.orPreset("pbx"))
+	}
+	if name != nil {
 		pbx.Name = *name
 		spec.PBX = &pbx
 	} else if pbx != (hotdesk.UserPBXSpec{}) {
@@ -316,6 +344,20 @@ func userRow(c cells) hotdesk.ImportRow {
 		row.Err = fmt.Errorf("the extension is missing")
 	}
 	return row
+}
+
+// presentPBX is the PBX of a row that names none: a user's own, if there is one and
+// the row has something of an account; for a user without one, what was given for
+// all.
+func (s *Server) presentPBX(extension string, account bool, preset *string) *string {
+	u, err := s.Desk.User(hotdesk.Extension(extension))
+	switch {
+	case err == nil && u.User.PBX != nil && account:
+		return &u.User.PBX.Name
+	case err == nil && u.User.PBX != nil:
+		return nil
+	}
+	return preset
 }
 
 // present are the texts that are there.

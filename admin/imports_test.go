@@ -38,8 +38,48 @@ func TestImport(t *testing.T) {
 	if got := d.want("GET", "/users/200", "", 200); got["name"] != "Jörg Weiß" || got["pin_set"] != true || !strings.Contains(asText(t, got["pbx"]), `"auth_user":"a200"`) || strings.Contains(asText(t, got), "s3cret") {
 		t.Errorf("%v", got)
 	}
+	d.want("POST", "/users/import", "Interno;Nome;Cognome;PIN\n210;André;Niño;5093\n211;Zoë;;5094\n", 200)
+	for extension, name := range map[string]string{"210": "André Niño", "211": "Zoë"} {
+		if got := d.want("GET", "/users/"+extension, "", 200); got["name"] != name {
+			t.Errorf("%s is called %v, want %s", extension, got["name"], name)
+		}
+	}
 	if got := d.want("POST", "/users/import?pbx=main", users, 200); got["unchanged"] != 2.0 {
 		t.Errorf("the same again: %v", got)
+	}
+}
+
+// What is given for all rows is for new devices and users: it moves no device to
+// another site, whose emergency numbers it would get, and takes no user's account.
+func TestImportPresetsChangeNothingStored(t *testing.T) {
+	d := newDesk(t)
+	d.office()
+	d.want("POST", "/apply", `
+sites: [{name: milano}]
+pbx: [{name: two, mode: trunk, proxy: "127.0.0.1:5081"}]
+users: [{extension: "101", pbx: {name: two, auth_user: a101, secret: s3cret}}]
+`, 200)
+	before := d.want("GET", "/users/101", "", 200)
+	d.want("POST", "/devices/import?site=milano&model=yealink-t46u", "mac;desk\n805ec0000001;9-9\n805ec0000030;9-8\n", 200)
+	for mac, site := range map[string]string{"805ec0000001": "roma", "805ec0000030": "milano"} {
+		if got := d.want("GET", "/devices/"+mac, "", 200); got["site"] != site || got["desk"] == "" {
+			t.Errorf("%s: %v", mac, got)
+		}
+	}
+	if got := d.want("POST", "/users/import?pbx=main", "extension;name;pin\n101;Anna;\n102;;\n220;New;5095\n", 200); got["changed"] != 1.0 || got["added"] != 1.0 {
+		t.Errorf("%v", got)
+	}
+	if got := d.want("GET", "/users/101", "", 200); asText(t, got) != asText(t, before) {
+		t.Errorf("was %v, is %v", before, got)
+	}
+	for extension, pbx := range map[string]string{"102": "main", "220": "main"} {
+		if got := d.want("GET", "/users/"+extension, "", 200); !strings.Contains(asText(t, got["pbx"]), `"name":"`+pbx+`"`) {
+			t.Errorf("%s: %v", extension, got)
+		}
+	}
+	d.want("POST", "/users/import?pbx=main", "extension;pbx_auth_user\n101;b101\n", 200)
+	if got := asText(t, d.want("GET", "/users/101", "", 200)["pbx"]); !strings.Contains(got, `"name":"two"`) || !strings.Contains(got, `"auth_user":"b101"`) || !strings.Contains(got, `"sealed"`) {
+		t.Errorf("a new auth_user of a stored account: %s", got)
 	}
 }
 
@@ -65,8 +105,10 @@ func TestImportRefused(t *testing.T) {
 			"5 of 6 rows are wrong, nothing was written; the first is line 3", "made a number of the MAC", "MAC is missing", "stands in line 2 already", "3 cells under 2 columns",
 		}},
 		{"/devices/import?site=roma", "mac;model;blocked\n805ec0000020;T46;no\n805ec0000021;nokia;no\n805ec0000022;t46u;maybe\n", []string{
-			"did you mean yealink-t46u?", "/api/v1/models", `"maybe" must be yes or no`,
+			"did you mean yealink-t46u?", "hotdeskd device models", `"maybe" must be yes or no`,
 		}},
+		{"/devices/import", "mac;model\n805ec0000020;t46u\n", []string{"the site is missing"}},
+		{"/devices/import", "mac;site\n805ec0000020;roma\n", []string{"the model is missing"}},
 		{"/users/import", "extension,pin,pbx_secret,enabled\n200,1234,,yes\n201,5091,canary77,yes\n,5091,,\n202,5091,,perhaps\n", []string{
 			"weak PIN", "fill the column pbx", "extension is missing", "must be yes or no",
 		}},

@@ -30,7 +30,8 @@ type Applied struct {
 // first; then it is written in chunks that are each valid alone, in the order of
 // dependency. Running it again finishes what a crash left, and finds nothing to do.
 func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied, error) {
-	before, after := s.current(), s.current()
+	before := s.current()
+	after := before.clone()
 	if o.Prune {
 		after.prune(d)
 	}
@@ -362,7 +363,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 				p.err = errors.Join(p.err, p.s.disturbable(old.ID))
 				p.endDevice(old.ID)
 			}
-			p.steps = append(p.steps, step{3, func(tx Txn) error { return saveDevice(tx, now, row) }})
+			p.steps = append(p.steps, step{3, func(tx Txn) error { return saveDevice(tx, *old, now, row) }})
 		}
 	}
 	for _, spec := range file.Devices {
@@ -412,6 +413,9 @@ func createIn(tx Txn, d Device, row AuditRow) (DeviceID, error) {
 	if id, ok, err := get[DeviceID](tx, macKey(d.MAC)); err != nil || ok {
 		return id, errors.Join(err, conflictUnless(id, tx, row.Op))
 	}
+	if _, ok, err := tx.Get(siteKey(d.Site)); err != nil || !ok {
+		return "", errors.Join(err, fmt.Errorf("%w: site %s was removed meanwhile", ErrConflict, d.Site))
+	}
 	n, _, err := get[uint64](tx, deviceSeqKey)
 	if err != nil {
 		return "", err
@@ -421,9 +425,9 @@ func createIn(tx Txn, d Device, row AuditRow) (DeviceID, error) {
 	return d.ID, errors.Join(put(tx, deviceSeqKey, n+1), put(tx, macKey(d.MAC), d.ID), put(tx, deviceKey(d.ID), d), audit(tx, row))
 }
 
-// saveDevice writes what an administrator may change and leaves the rest
-// (versions, generations) as the transaction finds it.
-func saveDevice(tx Txn, now Device, row AuditRow) error {
+// saveDevice writes what the file changes and leaves the rest (versions,
+// generations, what somebody else has saved meanwhile) as the transaction finds it.
+func saveDevice(tx Txn, before, now Device, row AuditRow) error {
 	d, ok, err := get[Device](tx, deviceKey(now.ID))
 	if err != nil {
 		return err
@@ -434,12 +438,25 @@ func saveDevice(tx Txn, now Device, row AuditRow) error {
 	if err := freeForFixed(tx, d, now); err != nil {
 		return err
 	}
-	d.Model, d.Site, d.Desk, d.Type, d.DefaultUser, d.Language = now.Model, now.Site, now.Desk, now.Type, now.DefaultUser, now.Language
-	if d.Blocked && !now.Blocked {
+	change(&d.Model, before.Model, now.Model)
+	change(&d.Site, before.Site, now.Site)
+	change(&d.Desk, before.Desk, now.Desk)
+	change(&d.Type, before.Type, now.Type)
+	change(&d.DefaultUser, before.DefaultUser, now.DefaultUser)
+	change(&d.Language, before.Language, now.Language)
+	change(&d.Transport, before.Transport, now.Transport)
+	if d.Blocked && before.Blocked && !now.Blocked {
 		d.raise()
 	}
-	d.Blocked = now.Blocked
+	change(&d.Blocked, before.Blocked, now.Blocked)
 	return errors.Join(put(tx, deviceKey(d.ID), d), audit(tx, row))
+}
+
+// change brings a field to what is wanted, if that is another value than before.
+func change[T comparable](field *T, before, now T) {
+	if before != now {
+		*field = now
+	}
 }
 
 // freeForFixed refuses to make a fixed device of one that somebody sits at: at a

@@ -38,7 +38,8 @@ const (
 // in chunks that are each valid alone; after a crash or an error the same table
 // finishes what is left, for rows that are done are unchanged.
 func (s *Service) Import(ctx context.Context, rows []ImportRow, o ApplyOptions) ([]Verdict, error) {
-	i := &importer{s: s, before: s.current(), after: s.current(), seen: map[string]int{}, dry: o.DryRun}
+	before := s.current()
+	i := &importer{s: s, before: before, after: before.clone(), seen: map[string]int{}, dry: o.DryRun}
 	codes, err := i.before.settings.Codes.table()
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func TestImportVerdicts(t *testing.T) {
 		{hotdesk.ImportRow{Line: 11, Err: errors.New("the quotes do not match")}, hotdesk.Wrong, "quotes"},
 		{user(12, hotdesk.UserSpec{Extension: "300", PIN: ptr("5082")}), hotdesk.Added, ""},
 		{user(13, hotdesk.UserSpec{Extension: "301", PIN: ptr("1234")}), hotdesk.Wrong, "weak PIN"},
-		{user(14, hotdesk.UserSpec{Extension: "302"}), hotdesk.Wrong, "needs a PIN"},
+		{user(14, hotdesk.UserSpec{Extension: "302"}), hotdesk.Wrong, "the PIN is missing"},
 		{user(15, hotdesk.UserSpec{Extension: "112", PIN: ptr("5082")}), hotdesk.Wrong, "emergency number 112"},
 		{user(16, hotdesk.UserSpec{Extension: "5", PIN: ptr("5082")}), hotdesk.Wrong, "another hot-desk code"},
 		{user(17, hotdesk.UserSpec{Extension: "300", PIN: ptr("5083")}), hotdesk.Wrong, "stands in line 12 already"},
@@ -186,5 +186,51 @@ func BenchmarkImport(b *testing.B) {
 		if _, err := d.Import(context.Background(), rows, hotdesk.ApplyOptions{DryRun: true}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A file that changes a device's transport is applied, and finds nothing to do the
+// next time; what it does not change keeps what somebody else has saved meanwhile.
+func TestApplyChangesWhatItSays(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	file := hotdesk.Desired{Devices: []hotdesk.DeviceSpec{{MAC: mac(0).String(), Transport: ptr("tcp")}}}
+	if res := d.apply(file); len(res.Changes) != 1 {
+		t.Errorf("changes %q", res.Changes)
+	}
+	if p, err := d.Phone("HD0001"); err != nil || p.Device.Transport != "tcp" {
+		t.Errorf("%+v %v", p.Device, err)
+	}
+	if res := d.apply(file); len(res.Changes) != 0 {
+		t.Errorf("again: changes %q", res.Changes)
+	}
+	v := &slowVault{meanwhile: func() {
+		if err := d.UpdateDevice(context.Background(), "HD0001", hotdesk.DeviceSpec{Desk: ptr("by hand")}, "test"); err != nil {
+			t.Error(err)
+		}
+	}}
+	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	<-s.Ready()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	slow := hotdesk.Desired{
+		Users:   []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}},
+		Devices: []hotdesk.DeviceSpec{{MAC: mac(0).String(), Language: ptr("it")}},
+	}
+	if _, err := s.Apply(ctx, slow, hotdesk.ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Phone("HD0001"); err != nil || p.Device.Desk != "by hand" || p.Device.Language != "it" {
+		t.Errorf("%+v %v", p.Device, err)
 	}
 }

@@ -237,6 +237,29 @@ func TestDeviceThrottle(t *testing.T) {
 	}
 }
 
+// An administrator's unlock lets people log in at a locked phone at once.
+func TestUnlockDevice(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	for n := range 10 {
+		if _, err := d.login("HD0001", hotdesk.Extension(fmt.Sprint(100+n%3)), "9999"); !errors.Is(err, hotdesk.ErrNoMatch) {
+			t.Fatal(err)
+		}
+	}
+	if !d.Locked("HD0001") {
+		t.Fatal("not locked after ten")
+	}
+	if err := d.UnlockDevice(context.Background(), "HD0001", "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.login("HD0001", "103", "4071"); err != nil || d.Locked("HD0001") {
+		t.Errorf("a right PIN after the unlock: %v", err)
+	}
+	if err := d.UnlockDevice(context.Background(), "HD0099", "test"); !errors.Is(err, hotdesk.ErrNotFound) {
+		t.Errorf("an unknown device: %v", err)
+	}
+}
+
 // A try that was never compared, because too many others waited, is not counted.
 func TestBusyIsNotCharged(t *testing.T) {
 	d := newDesk(t)

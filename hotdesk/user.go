@@ -71,7 +71,8 @@ func (s *Service) RemoveSite(ctx context.Context, name, by string) error {
 	if _, err := s.Site(name); err != nil {
 		return err
 	}
-	before, after := s.current(), s.current()
+	before := s.current()
+	after := before.clone()
 	for _, d := range before.devices {
 		if d.Site == name {
 			return fmt.Errorf("%w: device %s is in site %s; move or remove it first", ErrInUse, d.ID, name)
@@ -246,6 +247,19 @@ func (s *Service) Unlock(ctx context.Context, ext Extension, by string) error {
 		}
 	}
 	return nil
+}
+
+// UnlockDevice forgives the wrong PINs that were typed at a device.
+func (s *Service) UnlockDevice(ctx context.Context, id DeviceID, by string) error {
+	if _, err := s.Phone(id); err != nil {
+		return err
+	}
+	row := s.row("device.unlocked", by)
+	row.Device = id
+	return s.update(ctx, func(tx Txn) error {
+		tx.Delete(deviceThrottleKey(id))
+		return audit(tx, row)
+	})
 }
 
 // SetPIN gives a user a new PIN and forgives the wrong ones.

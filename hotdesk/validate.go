@@ -42,6 +42,14 @@ func (s *Service) current() *target {
 	return t
 }
 
+// clone is a copy whose maps may be changed; the records themselves are shared.
+func (t *target) clone() *target {
+	return &target{
+		settings: t.settings, sites: maps.Clone(t.sites), pbxs: maps.Clone(t.pbxs), users: maps.Clone(t.users),
+		devices: maps.Clone(t.devices), params: maps.Clone(t.params),
+	}
+}
+
 func defaultSettings() Settings {
 	return Settings{
 		Codes: Codes{
@@ -229,7 +237,7 @@ func (t *target) checkUser(u *User, reserved []string) error {
 		return fmt.Errorf("%w: %s: dialling the login code with %s means another hot-desk code; give the user another extension", ErrCodeConflict, where, u.Extension)
 	}
 	if u.HotDesk && u.PINHash == "" {
-		return fmt.Errorf("%w: %s: pin: a hot-desk user needs a PIN of 4 to 16 digits", ErrWeakPIN, where)
+		return fmt.Errorf("%w: %s: the PIN is missing; a hot-desk user needs one of 4 to 16 digits", ErrWeakPIN, where)
 	}
 	if u.PBX != nil && t.pbxs[u.PBX.Name] == nil {
 		return fmt.Errorf("%w: %s: pbx.name: there is no pbx %q", ErrInvalid, where, u.PBX.Name)

@@ -84,6 +84,9 @@ func verifyBackup(f *clientFlags) *cobra.Command {
 
 // proveBackup unpacks a backup beside it and examines what came out.
 func proveBackup(file string) (said string, err error) {
+	if _, err := os.Stat(file); err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(file), ".hotdeskd-verify-")
 	if err != nil {
 		return "", err
@@ -123,7 +126,7 @@ func restoreCommand() *cobra.Command {
 		if err := restore(args[0], filepath.Clean(dir), keys); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: restored; start it: hotdeskd serve --data-dir %s\n", dir, dir)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: restored; start it: hotdeskd serve --data-dir %s (with the --config FILE that you used before; it is not in the backup)\n", dir, dir)
 		return err
 	}}
 	c.Flags().StringVar(&dir, "data-dir", "./data", "data directory to make; must be empty or absent")
@@ -133,6 +136,9 @@ func restoreCommand() *cobra.Command {
 
 // restore makes the directory at once or not at all.
 func restore(file, dir, keys string) error {
+	if _, err := os.Stat(file); err != nil {
+		return err
+	}
 	old, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

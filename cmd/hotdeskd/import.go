@@ -31,6 +31,9 @@ func importTable(f *clientFlags, short, path string, extra map[string]string) *c
 		if err != nil {
 			return err
 		}
+		if len(text) == 0 {
+			return fmt.Errorf("%s is empty; the first line must name the columns", args[0])
+		}
 		q := url.Values{}
 		for name, value := range presets {
 			if *value != "" {
@@ -102,7 +105,11 @@ func tellImport(w io.Writer, res *admin.Imported, all bool) error {
 	if more := res.Wrong - shown; more > 0 {
 		fmt.Fprintf(&b, "and %d more wrong rows; --all tells them\n", more)
 	}
-	fmt.Fprintf(&b, "%d added, %d changed, %d unchanged, %d wrong\n", res.Added, res.Changed, res.Unchanged, res.Wrong)
+	would := ""
+	if !res.Written {
+		would = "would be "
+	}
+	fmt.Fprintf(&b, "%d %sadded, %d %schanged, %d unchanged, %d wrong\n", res.Added, would, res.Changed, would, res.Unchanged, res.Wrong)
 	if res.DryRun {
 		b.WriteString("dry run: nothing was written\n")
 	}

@@ -92,9 +92,10 @@ func bulk(f *clientFlags, use, short, verb string, body func() any) *cobra.Comma
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		if where == "" {
 			said, err := act(ctx, c, args[0], verb, body)
-			if err == nil {
-				_, err = fmt.Fprintln(out, said)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
+			_, err = fmt.Fprintln(out, said)
 			return err
 		}
 		ids, err := selectDevices(ctx, c, where, verb == "/approve")
@@ -187,6 +188,10 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 		addDevice(f), approveDevice(f),
 		bulk(f, "block ID", "Block a device; its emergency calls pass", "/block", nil),
 		bulk(f, "unblock ID", "Open a blocked device", "/unblock", nil),
+		bulk(f, "unlock ID", "Forgive the wrong PINs that were typed at a phone", "/unlock", nil),
+		listing(f, "models", "List the phone models that are known", "/models", []string{"ID", "VENDOR", "LINE KEYS"}, func(m hotdesk.Model) []string {
+			return []string{m.ID, m.Vendor, fmt.Sprint(m.LineKeys)}
+		}),
 		bulk(f, "release ID", "Let a device be claimed anew by a phone that was reset", "/release", nil),
 		bulk(f, "resync ID", "Ask the phone to fetch its configuration", "/resync", nil),
 		bulk(f, "reboot ID", "Ask the phone to restart", "/reboot", nil),

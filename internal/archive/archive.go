@@ -22,7 +22,7 @@ const manifestName = "manifest.json"
 const format = "hotdeskd-backup-1"
 
 // ErrDamaged: the file is no backup, or not a whole and unchanged one.
-var ErrDamaged = errors.New("the backup is damaged")
+var ErrDamaged = errors.New("the backup is damaged; use another copy")
 
 // Manifest says what is in a backup.
 type Manifest struct {

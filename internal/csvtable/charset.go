@@ -47,12 +47,29 @@ func decode(data []byte, charset string) (text, found string, err error) {
 			return "", charset, ErrText
 		}
 	}
-	if binary(data) {
+	if binary(data) || from != nil && bytes.ContainsRune(data, utf8.RuneError) { // bytes that are no text in this charset
 		return "", charset, ErrText
 	}
 	// A lone carriage return ends a line in files of old spreadsheet programs.
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	return string(bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))), charset, nil
+}
+
+// mostlyUTF8 tells whether a file is UTF-8 with some broken bytes: then it is
+// refused, and not read as something else with every accent wrong.
+func mostlyUTF8(data []byte) bool {
+	letters, broken := 0, 0
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			broken++
+		case n > 1:
+			letters++
+		}
+		data = data[n:]
+	}
+	return letters > broken
 }
 
 // detect finds out the charset: by the byte order mark, by being valid UTF-8,
@@ -62,7 +79,7 @@ func detect(data []byte) string {
 	switch {
 	case bytes.HasPrefix(data, []byte(utf16Little)), bytes.HasPrefix(data, []byte(utf16Big)):
 		return utf16Name
-	case utf8.Valid(data):
+	case utf8.Valid(data), mostlyUTF8(data):
 		return utf8Name
 	}
 	words, all := 0, 0

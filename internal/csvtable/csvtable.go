@@ -33,7 +33,7 @@ const MaxRows = 200_000
 var (
 	ErrEmpty   = errors.New("the file is empty; the first line must name the columns")
 	ErrCharset = errors.New("unknown charset; use utf-8, utf-16, windows-1252 or windows-1251")
-	ErrText    = errors.New("the file is no text; save the sheet as CSV (UTF-8)")
+	ErrText    = errors.New("the file is no text, or some of its bytes are broken; save the sheet as CSV (UTF-8)")
 	ErrTooLong = fmt.Errorf("the file has more than %d rows; split it", MaxRows)
 )
 

@@ -99,6 +99,8 @@ func TestReadRefuses(t *testing.T) {
 		"empty lines":      {"\n;;\n\n", "", ErrEmpty},
 		"a workbook":       {"PK\x03\x04\x00\x00\xff\xff", "", ErrText},
 		"not utf-8":        {"mac\n\xe8", "utf-8", ErrText},
+		"broken utf-8":     {"name\nNicol\u00f2 Forl\u00ec\nBad\xff\n", "", ErrText},
+		"no letters":       {"name\nx\x81\x8d\n", "windows-1252", ErrText},
 		"unknown charset":  {"mac\n1", "koi8-r", ErrCharset},
 		"too many rows":    {"mac\n" + strings.Repeat("1\n", MaxRows+1), "", ErrTooLong},
 		"broken header":    {"mac,\"de\n1", "", nil},
