@@ -40,8 +40,8 @@ type ImportInput struct {
 func (s *Server) imports() {
 	route(s, changeWide(), http.MethodPost, "/devices/import", "Add and change devices as a table (CSV) says", 200, func(ctx context.Context, in *struct {
 		ImportInput
-		Site  string `query:"site" doc:"of rows that name none"`
-		Model string `query:"model" doc:"of rows that name none"`
+		Site  string `query:"site" doc:"of new devices whose row names none"`
+		Model string `query:"model" doc:"of new devices whose row names none"`
 	}) (*body[Imported], error) {
 		t, err := readTable(in.ImportInput, deviceColumns())
 		if err != nil {
@@ -54,7 +54,7 @@ func (s *Server) imports() {
 	})
 	route(s, changeWide(), http.MethodPost, "/users/import", "Add and change users as a table (CSV) says", 200, func(ctx context.Context, in *struct {
 		ImportInput
-		PBX string `query:"pbx" doc:"of rows that have a PBX extension, user or secret but name no PBX"`
+		PBX string `query:"pbx" doc:"of new users, and of those without a PBX, whose row names none"`
 	}) (*body[Imported], error) {
 		t, err := readTable(in.ImportInput, userColumns())
 		if err != nil {

@@ -53,15 +53,7 @@ func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied
 // in the file wait no longer.
 func (s *Service) write(ctx context.Context, p *plan, file Desired) error {
 	for _, chunk := range p.chunks() {
-		err := s.update(ctx, func(tx Txn) error {
-			for _, step := range chunk {
-				if err := step.do(tx); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := s.carryOut(ctx, chunk); err != nil {
 			return err
 		}
 	}
@@ -71,6 +63,18 @@ func (s *Service) write(ctx context.Context, p *plan, file Desired) error {
 		}
 	}
 	return nil
+}
+
+// carryOut does steps in one transaction.
+func (s *Service) carryOut(ctx context.Context, steps []step) error {
+	return s.update(ctx, func(tx Txn) error {
+		for _, st := range steps {
+			if err := st.do(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // prune takes out of the target what the file does not name.

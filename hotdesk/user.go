@@ -81,22 +81,10 @@ func (s *Service) RemoveSite(ctx context.Context, name, by string) error {
 	delete(after.sites, name)
 	delete(after.params, paramKey("site", name))
 	p := s.plan(before, after, Desired{}, by)
-	return errors.Join(p.err, s.carryOut(ctx, p))
-}
-
-// carryOut does a small plan in one transaction, unless it has an error.
-func (s *Service) carryOut(ctx context.Context, p *plan) error {
 	if p.err != nil {
-		return nil
+		return p.err
 	}
-	return s.update(ctx, func(tx Txn) error {
-		for _, st := range p.steps {
-			if err := st.do(tx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.carryOut(ctx, p.steps)
 }
 
 // PBXs lists all PBXs by name.
@@ -200,7 +188,10 @@ func (s *Service) RemoveUser(ctx context.Context, ext Extension, by string) erro
 	}
 	p := &plan{s: s, by: by}
 	p.removeUser(ext)
-	return errors.Join(p.err, s.carryOut(ctx, p))
+	if p.err != nil {
+		return p.err
+	}
+	return s.carryOut(ctx, p.steps)
 }
 
 // LogoutUser ends all sessions of a user.

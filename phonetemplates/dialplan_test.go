@@ -1,13 +1,13 @@
 package phonetemplates
 
 import (
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // zones also where the system has none
 )
 
 // sent is what a simulated phone does with the keys that a person presses one
@@ -259,9 +259,6 @@ func TestZones(t *testing.T) {
 	for name, z := range l.Zones {
 		place, err := time.LoadLocation(name)
 		if err != nil {
-			if _, missing := os.Stat("/usr/share/zoneinfo"); missing != nil {
-				t.Skip("this system has no zones")
-			}
 			t.Errorf("%s: %v", name, err)
 			continue
 		}

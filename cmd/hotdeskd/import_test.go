@@ -46,16 +46,16 @@ func TestKilledImportIsFinished(t *testing.T) {
 		_, err := p.api.Import(ctx, "/devices/import", table(n))
 		failed <- err
 	}()
-	s.await("a good part of the rows", func() bool { return s.countDevices() >= min(n/3, 5_000) })
+	s.await("the first rows", func() bool { return s.countDevices() > 0 })
 	p.kill()
 	if err := <-failed; err == nil {
-		t.Skip("the import was faster than the look at it")
+		t.Fatal("the import was done before the server was killed; give it more rows")
 	}
 	p = startProcess(t, dir, "127.0.0.1:0", "127.0.0.1:0")
 	s.api = p.api
 	written := s.countDevices()
 	if written == 0 || written == n {
-		t.Logf("%d of %d rows were written when the server was killed", written, n)
+		t.Fatalf("%d of %d rows were written when the server was killed", written, n)
 	}
 	res, err := p.api.Import(ctx, "/devices/import", table(n))
 	if err != nil || res.Unchanged != written || res.Added != n-written {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // a site's time zone, also on a machine that has no zones
 
 	"github.com/spf13/cobra"
 )

@@ -207,7 +207,7 @@ func deviceCommand(f *clientFlags) *cobra.Command {
 		}),
 		logoutDevice(f), replaceDevice(f), configDevice(f), explainDevice(f), requestsOfDevice(f),
 		importTable(f, "Add and change devices as a table (CSV) says", "/devices/import", map[string]string{
-			"site": "site of rows that name none", "model": "model of rows that name none",
+			"site": "site of new devices whose row names none", "model": "model of new devices whose row names none",
 		}),
 	)
 }
@@ -343,7 +343,7 @@ func userCommand(f *clientFlags) *cobra.Command {
 			return args[0] + ": PIN set", c.Post(ctx, path+url.PathEscape(args[0])+"/pin", map[string]string{"pin": pin}, nil)
 		}),
 		importTable(f, "Add and change users as a table (CSV) says", "/users/import", map[string]string{
-			"pbx": "PBX of rows that name none",
+			"pbx": "PBX of new users, and of those without one, whose row names none",
 		}),
 		post(f, "unlock EXTENSION", "Forgive a user's wrong PINs", path, "/unlock"),
 		post(f, "logout EXTENSION", "Log a user out everywhere", path, "/logout"),

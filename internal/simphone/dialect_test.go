@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// golden is where the files lie that the server writes, to be read as a phone does.
+const golden = "../../phonetemplates/testdata/"
+
 // read parses a model's files one over the other, as a phone does.
 func read(t *testing.T, model string, names ...string) settings {
 	t.Helper()
@@ -19,7 +22,7 @@ func read(t *testing.T, model string, names ...string) settings {
 	}
 	s := settings{}
 	for _, name := range names {
-		body, err := os.ReadFile("testdata/" + model + "-" + name)
+		body, err := os.ReadFile(golden + model + "-" + name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -142,7 +142,7 @@ func TestChangeAtThePhone(t *testing.T) {
 // may change it at the phone.
 func TestSnomLocksWhatIsTheUsers(t *testing.T) {
 	idle, used := read(t, "snom-d785", "idle.htm"), read(t, "snom-d785", "in-use.htm")
-	body, err := os.ReadFile("testdata/snom-d785-in-use.htm")
+	body, err := os.ReadFile(golden + "snom-d785-in-use.htm")
 	if err != nil {
 		t.Fatal(err)
 	}
