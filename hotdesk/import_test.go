@@ -234,3 +234,40 @@ func TestApplyChangesWhatItSays(t *testing.T) {
 		t.Errorf("%+v %v", p.Device, err)
 	}
 }
+
+// A device never comes into a site that somebody removed while the file was being
+// read: it would have no way out for emergency calls.
+func TestApplyIntoARemovedSite(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	d.apply(hotdesk.Desired{Sites: []hotdesk.SiteSpec{{Name: "milano"}}})
+	v := &slowVault{meanwhile: func() {
+		if err := d.RemoveSite(context.Background(), "milano", "test"); err != nil {
+			t.Error(err)
+		}
+	}}
+	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	<-s.Ready()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	file := hotdesk.Desired{
+		Users:   []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}},
+		Devices: []hotdesk.DeviceSpec{{MAC: manyMAC(1), Model: ptr("yealink-t46u"), Site: ptr("milano")}},
+	}
+	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrConflict) || !strings.Contains(err.Error(), "milano") {
+		t.Errorf("into a removed site: %v", err)
+	}
+	if _, err := s.FindDevice(manyMAC(1)); !errors.Is(err, hotdesk.ErrNotFound) {
+		t.Errorf("the device is there: %v", err)
+	}
+}
