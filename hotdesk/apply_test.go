@@ -246,20 +246,7 @@ func TestApplyUndoesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx) }()
-	<-s.Ready()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	s, ctx := d.second(d.store, v), context.Background()
 	file := hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", Name: ptr("Renamed")}, {Extension: "150", PIN: ptr("905172")}}}
 	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrConflict) || !strings.Contains(err.Error(), "user/100") {
 		t.Errorf("apply over somebody else's change: %v", err)
@@ -270,4 +257,24 @@ func TestApplyUndoesNothing(t *testing.T) {
 	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); err != nil {
 		t.Errorf("run again: %v", err)
 	}
+}
+
+// second is another service on the same desk, with a store or a vault of a test's own.
+func (d *desk) second(store hotdesk.Store, v hotdesk.Vault) *hotdesk.Service {
+	d.t.Helper()
+	s, err := hotdesk.New(hotdesk.Options{Store: store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	<-s.Ready()
+	d.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			d.t.Error(err)
+		}
+	})
+	return s
 }

@@ -111,20 +111,7 @@ func TestImportIsFinishedByRunningAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	store := &breaking{Store: d.store, cancel: cancel, commits: 2}
-	s, err := hotdesk.New(hotdesk.Options{Store: store, Vault: quickVault{}, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(serving) }()
-	<-s.Ready()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	s := d.second(store, quickVault{})
 	store.armed = true
 	if _, err := s.Import(ctx, rows, hotdesk.ApplyOptions{}); err == nil {
 		t.Fatal("the broken import says nothing")
@@ -209,20 +196,7 @@ func TestApplyChangesWhatItSays(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx) }()
-	<-s.Ready()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	s, ctx := d.second(d.store, v), context.Background()
 	slow := hotdesk.Desired{
 		Users:   []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}},
 		Devices: []hotdesk.DeviceSpec{{MAC: mac(0).String(), Language: ptr("it")}},
@@ -246,20 +220,7 @@ func TestApplyIntoARemovedSite(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	s, err := hotdesk.New(hotdesk.Options{Store: d.store, Vault: v, Live: d.live, Models: models, Realm: "hotdeskd", Now: d.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx) }()
-	<-s.Ready()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	s, ctx := d.second(d.store, v), context.Background()
 	file := hotdesk.Desired{
 		Users:   []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}},
 		Devices: []hotdesk.DeviceSpec{{MAC: manyMAC(1), Model: ptr("yealink-t46u"), Site: ptr("milano")}},
