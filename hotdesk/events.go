@@ -24,8 +24,8 @@ const keptEvents = 4096
 // begin with the time of the start.
 type events struct {
 	mu      sync.Mutex
-	ring    []Event
-	first   uint64 // id of ring[0]
+	ring    [keptEvents]Event // an event is at its id modulo the length
+	first   uint64            // the oldest id that is kept
 	next    uint64
 	changed chan struct{}
 	counts  map[string]uint64 // by name, since the start
@@ -42,15 +42,13 @@ func (e *events) publish(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ev.ID = e.next
+	e.ring[ev.ID%keptEvents] = ev
 	e.next++
+	if e.next-e.first > keptEvents {
+		e.first = e.next - keptEvents
+	}
 	if ev.Name != EventFree {
 		e.counts[ev.Name]++
-	}
-	e.ring = append(e.ring, ev)
-	if len(e.ring) > keptEvents {
-		drop := len(e.ring) - keptEvents*3/4
-		e.ring = append([]Event(nil), e.ring[drop:]...)
-		e.first += uint64(drop)
 	}
 	close(e.changed)
 	e.changed = make(chan struct{})
@@ -77,7 +75,7 @@ func (e *events) since(ctx context.Context, after uint64) iter.Seq[Event] {
 			if lost {
 				from = e.next
 			}
-			batch := append([]Event(nil), e.ring[from-e.first:]...)
+			batch := e.kept(from)
 			last := e.next - 1
 			e.mu.Unlock()
 			if lost && !yield(Event{ID: last, Name: "reset"}) {
@@ -96,4 +94,13 @@ func (e *events) since(ctx context.Context, after uint64) iter.Seq[Event] {
 			}
 		}
 	}
+}
+
+// kept copies the events from an id on. The caller holds mu.
+func (e *events) kept(from uint64) []Event {
+	batch := make([]Event, 0, e.next-from)
+	for id := from; id < e.next; id++ {
+		batch = append(batch, e.ring[id%keptEvents])
+	}
+	return batch
 }
