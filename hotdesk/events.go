@@ -17,14 +17,14 @@ type Event struct {
 	Data   map[string]any // further facts by name; never a secret
 }
 
-// keptEvents is how many events a listener may be behind.
-const keptEvents = 4096
+// KeptEvents is how many events a listener may be behind.
+const KeptEvents = 4096
 
 // events is a ring of the last events. Ids grow over restarts too, because they
 // begin with the time of the start.
 type events struct {
 	mu      sync.Mutex
-	ring    [keptEvents]Event // an event is at its id modulo the length
+	ring    [KeptEvents]Event // an event is at its id modulo the length
 	first   uint64            // the oldest id that is kept
 	next    uint64
 	changed chan struct{}
@@ -42,10 +42,10 @@ func (e *events) publish(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ev.ID = e.next
-	e.ring[ev.ID%keptEvents] = ev
+	e.ring[ev.ID%KeptEvents] = ev
 	e.next++
-	if e.next-e.first > keptEvents {
-		e.first = e.next - keptEvents
+	if e.next-e.first > KeptEvents {
+		e.first = e.next - KeptEvents
 	}
 	if ev.Name != EventFree {
 		e.counts[ev.Name]++
@@ -100,7 +100,7 @@ func (e *events) since(ctx context.Context, after uint64) iter.Seq[Event] {
 func (e *events) kept(from uint64) []Event {
 	batch := make([]Event, 0, e.next-from)
 	for id := from; id < e.next; id++ {
-		batch = append(batch, e.ring[id%keptEvents])
+		batch = append(batch, e.ring[id%KeptEvents])
 	}
 	return batch
 }

@@ -10,7 +10,7 @@ import (
 // A listener that is as far behind as events are kept gets all of them, once and
 // in order; one that is further behind is told to begin anew with the newest.
 func TestEventsBehind(t *testing.T) {
-	const kept = 4096
+	const kept = hotdesk.KeptEvents
 	live := hotdesk.NewLive(func() time.Time { return time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC) })
 	first := live.LastEvent() + 1
 	for _, published := range []uint64{1, kept - 1, kept, kept + 1, 3*kept + 7} {
