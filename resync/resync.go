@@ -77,6 +77,19 @@ type job struct {
 	since    time.Time     // of the registration that the last try went to
 }
 
+// cause is why a device is looked at.
+type cause int
+
+const (
+	// shown: the phone has only shown itself, which changes no file. A boot storm
+	// is a thousand of those: nothing is rendered.
+	shown cause = iota
+	// touched: something of this device has changed, and somebody may stand at it.
+	touched
+	// wide: a change of many devices, with nobody waiting at the desk.
+	wide
+)
+
 // New builds the loop.
 func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() time.Time, log *slog.Logger) (*Resync, error) {
 	if desk == nil || live == nil || files == nil || phones == nil || now == nil {
@@ -123,7 +136,7 @@ func (r *Resync) Serve(ctx context.Context) error {
 		}
 		if !r.now().Before(sweep) {
 			for _, id := range r.desk.Behind() {
-				r.look(ctx, id, true, true)
+				r.look(ctx, id, wide)
 			}
 			sweep = r.now().Add(lookAgain)
 		}
@@ -142,22 +155,22 @@ func (r *Resync) listen(ctx context.Context, after uint64) {
 				continue // removed meanwhile
 			}
 			for _, id := range u.Devices {
-				r.look(ctx, id, true, true)
+				r.look(ctx, id, wide)
 			}
 		case "device.registered":
 			r.again(ev.Device)
-			r.look(ctx, ev.Device, false, false)
+			r.look(ctx, ev.Device, shown)
 		case "device.fetched":
 			version, _ := ev.Data["version"].(uint64)
 			r.paused(ev.Device, version)
-			r.look(ctx, ev.Device, false, false)
+			r.look(ctx, ev.Device, shown)
 		case "device.unregistered", hotdesk.EventFree:
-			r.look(ctx, ev.Device, false, false)
+			r.look(ctx, ev.Device, shown)
 		case "device.config_updating", "device.config_current", "device.config_stale", "call.started", "call.answered", "call.ended", "login.failed":
 			continue
 		default:
 			if ev.Device != "" {
-				r.look(ctx, ev.Device, false, true)
+				r.look(ctx, ev.Device, touched)
 			}
 		}
 		r.rouse()
@@ -177,16 +190,14 @@ func (r *Resync) lookAtAll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.look(ctx, p.Device.ID, true, true)
+		r.look(ctx, p.Device.ID, wide)
 	}
 }
 
 // look compares one device's state and begins, keeps or ends its job. One at a
 // time: storing a digest takes a while, and what was read before it must not end
-// the job that a login has begun in between. render says that the file may have
-// changed; a phone that only shows itself changes no file, and a boot storm is a
-// thousand of those.
-func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk, render bool) {
+// the job that a login has begun in between.
+func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, why cause) {
 	select {
 	case r.looking <- struct{}{}:
 		defer func() { <-r.looking }()
@@ -199,7 +210,7 @@ func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk, render boo
 		return
 	}
 	var within time.Duration
-	if render || p.Device.Digest == "" || !p.Current() && !r.has(id, p.Device.Wanted) {
+	if why != shown || p.Device.Digest == "" || !p.Current() && !r.has(id, p.Device.Wanted) {
 		if p, within, err = r.prepare(ctx, p); err != nil {
 			return
 		}
@@ -212,7 +223,7 @@ func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, bulk, render boo
 	j := r.work[id]
 	fresh := j == nil || j.wanted != p.Device.Wanted
 	if fresh {
-		j = &job{wanted: p.Device.Wanted, within: within, due: r.now(), bulk: bulk}
+		j = &job{wanted: p.Device.Wanted, within: within, due: r.now(), bulk: why == wide}
 		r.work[id] = j
 	}
 	r.mu.Unlock()
@@ -351,7 +362,7 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	// secret must not be asked again.
 	if p, err := r.desk.Phone(id); err != nil || p.Current() {
 		r.done(id, j, lookAgain)
-		r.look(ctx, id, j.bulk, false)
+		r.look(ctx, id, shown)
 		return
 	}
 	_, ladder, err := r.files.Prepare(ctx, id)

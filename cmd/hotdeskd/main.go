@@ -49,6 +49,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hotdeskd",
 		Short:         "Shared desks for ordinary SIP desk phones",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -59,6 +60,7 @@ func newRoot() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("hotdeskd {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(serveCommand(), checkStoreCommand(), versionCommand(), simCommand(), restoreCommand())
 	root.AddCommand(clientCommands()...)
