@@ -295,7 +295,7 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 		}
 		now := s.Live.PBX(p.Name)
 		if st.PBX[p.Name] = now.State; now.State == hotdesk.PBXDown {
-			st.Problems = append(st.Problems, "pbx "+p.Name+" does not answer: "+now.Problem+"; try: hotdeskd pbx test "+p.Name)
+			st.Problems = append(st.Problems, "pbx "+p.Name+": "+now.Problem+"; try: hotdeskd pbx test "+p.Name)
 		}
 		if now.Account != "" && now.Account != "registered" {
 			st.Problems = append(st.Problems, "pbx "+p.Name+": account: "+now.Account)

@@ -243,11 +243,11 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	switch {
 	case out.err != nil:
 		a.silences++
-		a.problem = "the PBX does not answer: " + out.err.Error()
+		a.problem = trouble(p.pbx, out.err)
 		a.next = now.Add(min(time.Duration(a.silences)*5*time.Second, time.Minute) + rand.N(2*time.Second))
 		p.next = now // ask it whether it is there
 		if !p.pinged {
-			p.silent(now, out.err)
+			r.silent(p, out.err)
 		}
 		if a.silences > 3 && expires == 0 {
 			a.registered = false // it will run out

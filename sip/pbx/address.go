@@ -112,5 +112,5 @@ func resolve(ctx context.Context, r *net.Resolver, to string) (netip.AddrPort, e
 // flow is the way to the PBX; ok is false while its address is not known.
 func (a *addresses) flow(p hotdesk.PBX, now time.Time) (leg.Flow, bool) {
 	at, _ := a.find(p, now)
-	return leg.Flow{Transport: strings.ToUpper(cmp.Or(p.Transport, "udp")), Remote: at.String()}, at.IsValid()
+	return leg.Flow{Transport: strings.ToUpper(transport(p)), Remote: at.String()}, at.IsValid()
 }

@@ -86,7 +86,7 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 		case p.heard && !p.pinged:
 			p.next = r.Now().Add(pingEvery)
 		default:
-			p.silent(r.Now(), err)
+			r.silent(p, err)
 		}
 	})
 }
@@ -99,9 +99,12 @@ func (p *peer) alive(now time.Time) {
 	}
 }
 
-func (p *peer) silent(now time.Time, err error) {
+func (r *Registrar) silent(p *peer, err error) {
 	p.misses++
-	p.problem, p.next = err.Error(), now.Add(pingAgain)
+	p.problem, p.next = trouble(p.pbx, err), r.Now().Add(pingAgain)
+	if p.misses == pingMisses {
+		r.Log.Warn("no answer from the PBX", "pbx", p.pbx.Name, "problem", p.problem, "err", err)
+	}
 }
 
 // options asks a PBX whether it is there; whatever it answers, it is.

@@ -3,7 +3,6 @@ package pbx
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"hotdeskd/hotdesk"
 )
@@ -46,7 +45,7 @@ func (r *Registrar) find(ctx context.Context, p hotdesk.PBX, t *test) bool {
 		at, err = resolve(ctx, r.where.resolver, to)
 	}
 	if err != nil {
-		t.Verdict = "the name cannot be looked up: check pbx.proxy and this server's DNS, or write the address itself"
+		t.Verdict = trouble(p, err)
 		return t.step("address", false, "%s: %v", to, err)
 	}
 	if at.String() == to {
@@ -64,10 +63,7 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	}
 	if f.Transport != "UDP" && !r.line.Net.Alive(f) {
 		if err := r.line.Net.Connect(f); err != nil {
-			t.Verdict = "no connection: check address and port, a firewall between, and whether the PBX listens on " + strings.ToLower(f.Transport)
-			if f.Transport == "TLS" {
-				t.Verdict += "; its certificate must be good for its name"
-			}
+			t.Verdict = trouble(p, err)
 			return t.step("transport", false, "%s to %s: %v", f.Transport, f.Remote, err)
 		}
 	}
@@ -96,7 +92,7 @@ func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	name := own.AuthUser
 	switch {
 	case out.err != nil:
-		t.Verdict = "nobody answers: check address, port and transport, and a firewall between"
+		t.Verdict = trouble(p, out.err)
 		return t.step("REGISTER", false, "%s: no answer: %v", name, out.err)
 	case out.status == 401 || out.status == 403 || out.status == 407:
 		r.mu.Lock()
