@@ -73,7 +73,7 @@ func (s *Server) problem(err error) error {
 	}
 	for _, p := range problems {
 		if errors.Is(err, p.err) {
-			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: strings.ReplaceAll(err.Error(), "\n", ": ")}
+			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
 		}
 	}
 	s.Log.Error("API request failed", "err", err)

@@ -37,7 +37,7 @@ the audit log.`,
 			if err != nil {
 				return err
 			}
-			if remove != "" {
+			if cmd.Flags().Changed("remove") {
 				return removeFleet(cmd, api, remove)
 			}
 			c.API = fleetServer{api}
