@@ -65,6 +65,10 @@ func TestDoctor(t *testing.T) {
 		d.later.Add(int64(8 * time.Minute))
 	}
 	want(false, "warning user 100: locked until", "hotdeskd user unlock 100")
+	d.pbxWorks = true
+	want(false, "ok pbx main: the PBX works")
+	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
+	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
 }
 
 // Who may not change the server does not see its diagnosis, and a backup is for
@@ -114,6 +118,9 @@ func TestPages(t *testing.T) {
 				}
 				joined = append(joined, items...)
 				if got["next"] == nil {
+					if all := len(whole["items"].([]any)); pages+1 != (all+limit-1)/limit {
+						t.Errorf("%s: %d items by %d on %d pages", path, all, limit, pages+1)
+					}
 					break
 				}
 				after = got["next"].(string)

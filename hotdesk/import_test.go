@@ -25,6 +25,7 @@ func TestImportVerdicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.live.LegUp("HD0001", "a call")
+	d.live.LegUp("HD0003", "another call")
 	before := d.Export()
 	user := func(line int, spec hotdesk.UserSpec) hotdesk.ImportRow {
 		return hotdesk.ImportRow{Line: line, User: &spec}
@@ -59,6 +60,7 @@ func TestImportVerdicts(t *testing.T) {
 		{user(19, hotdesk.UserSpec{Extension: "101", PIN: ptr("4071")}), hotdesk.Unchanged, ""},
 		{user(20, hotdesk.UserSpec{Extension: "3O3", PIN: ptr("4072")}), hotdesk.Wrong, "digits"},
 		{hotdesk.ImportRow{Line: 21}, hotdesk.Wrong, "empty"},
+		{device(22, hotdesk.DeviceSpec{MAC: mac(2).String(), Blocked: ptr(true)}), hotdesk.Wrong, "in a call"},
 	}
 	var all, good []hotdesk.ImportRow
 	for _, r := range rows {
