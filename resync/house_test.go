@@ -35,7 +35,7 @@ type house struct {
 
 const applyWithin = 60 * time.Second
 
-// inHouse runs a test with n phones that are current, registered and idle.
+// inHouse runs a test with n phones that are current, registered and idle, since long.
 func inHouse(t *testing.T, n int, do func(*house)) {
 	t.Helper()
 	inHouseAfter(t, n, func(*house) {}, do)
@@ -54,7 +54,7 @@ func inHouseAfter(t *testing.T, n int, before, do func(*house)) {
 			id := device(i + 1)
 			p := &hotdesk.Phone{Device: hotdesk.Device{ID: id, Claimed: true, Wanted: 1, Generation: 1, Digest: "a"}, Fetched: hotdesk.Fetched{Version: 1, Proven: 1}}
 			h.phones[id], h.digest[id] = p, "a"
-			live.Registered(id, hotdesk.Registration{Contact: "sip:x", Since: time.Now()})
+			live.Registered(id, hotdesk.Registration{Contact: "sip:x", Since: time.Now().Add(-time.Hour)})
 		}
 		var err error
 		if h.Resync, err = New(h, live, h, h, time.Now, nil); err != nil {

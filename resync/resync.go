@@ -35,6 +35,7 @@ type Desk interface {
 // The pace (design: check-sync).
 const (
 	afterCall   = 500 * time.Millisecond // of silence on the device
+	afterBoot   = 500 * time.Millisecond // of a phone that has just come
 	quietReboot = time.Minute            // without a leg before a reboot
 	hourly      = time.Hour              // between gentle tries of a stale phone
 	answerWait  = 8 * time.Second        // for the phone's answer to the NOTIFY
@@ -336,6 +337,11 @@ func (r *Resync) send(ctx context.Context) (next time.Time) {
 		}
 		if quiet := free.Add(afterCall); !free.IsZero() && quiet.After(at) {
 			at = quiet
+		}
+		// A phone that has just come has most likely fetched right before, and that
+		// is being written down.
+		if settled := reg.Since.Add(afterBoot); settled.After(at) {
+			at = settled
 		}
 		if j.bulk && r.nextBulk.After(at) {
 			at = r.nextBulk

@@ -305,7 +305,7 @@ func TestUserSaved(t *testing.T) {
 	})
 }
 
-// A phone that is not registered is told when it comes, at once.
+// A phone that is not registered is told half a second after it comes.
 func TestUnregisteredWaits(t *testing.T) {
 	inHouse(t, 1, func(h *house) {
 		h.live.Unregistered("HD0001")
@@ -314,7 +314,22 @@ func TestUnregisteredWaits(t *testing.T) {
 		h.want()
 		h.register("HD0001", 1)
 		h.after(time.Second)
-		h.want("HD0001 3h0m0s gentle")
+		h.want("HD0001 3h0m0.5s gentle")
+	})
+}
+
+// A phone that registers before its fetch is written down, as every phone may that
+// boots on a busy day, is not told to fetch once more.
+func TestRegisteredBeforeFetchIsNoted(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.live.Unregistered("HD0001")
+		h.bind("HD0001")
+		h.after(time.Minute)
+		h.register("HD0001", 2)
+		h.after(400 * time.Millisecond)
+		h.fetch("HD0001")
+		h.after(2 * time.Hour)
+		h.want()
 	})
 }
 
