@@ -195,7 +195,7 @@ func TestPeerKamailioTest(t *testing.T) {
 		t.Errorf("a wrong password:\n%s", bad)
 	}
 	s.apply("pbx:\n  - {name: main, proxy: \"127.0.0.1:9\", transport: tcp}\n")
-	if bad := tell(exitRefused); !strings.Contains(bad, "transport") || !strings.Contains(bad, "firewall") {
+	if bad := tell(exitRefused); !strings.Contains(bad, "FAILED  transport") || !strings.Contains(bad, "refuses the connection: check port and transport") {
 		t.Errorf("nobody there:\n%s", bad)
 	}
 }
