@@ -427,8 +427,13 @@ func TestApproveReclaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.want("POST", "/devices/HD0001/approve", "", 200) // nothing asks: it stays as it is
+	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "nothing to approve: HD0001 is claimed") {
+		t.Errorf("nobody asks: %v", got)
+	}
 	d.live.TurnAway(p.Device, "roma", "192.0.2.7:4000")
+	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "only just now") {
+		t.Errorf("it asked once: %v", got)
+	}
 	d.later.Store(int64(11 * time.Second))
 	d.live.TurnAway(p.Device, "roma", "192.0.2.7:4000")
 	d.live.NoteRequest(hotdesk.ProvisioningRequest{MAC: "805ec0000001", Device: "HD0001", Site: "roma", Verdict: "challenged", Reason: "wrong HTTP password", Status: 401})
@@ -451,5 +456,27 @@ func TestApproveReclaim(t *testing.T) {
 	d.want("POST", "/devices/HD0001/approve", "", 200)
 	if p, _ := d.Phone("HD0001"); p.Device.Claimed {
 		t.Error("the device cannot be claimed again")
+	}
+}
+
+// Who may see one site does not see where people sit at another, and ends no
+// session there by logging them in here.
+func TestUsersOfAnotherSite(t *testing.T) {
+	d := newDesk(t)
+	d.office()
+	d.want("POST", "/apply", `
+sites: [{name: riga, emergency: {numbers: ["112"]}}]
+devices: [{mac: "805ec0000004", model: yealink-t46u, site: riga}]
+`, 200)
+	d.want("POST", "/devices/HD0004/login", `{"user":"100"}`, 200)
+	token := d.token(hotdesk.RoleDeskManager, "roma")
+	if got := d.remote(token, "GET", "/api/v1/users", "").Body.String(); strings.Contains(got, "HD0004") {
+		t.Errorf("users show the other site's device: %s", got)
+	}
+	if got := d.remote(token, "POST", "/api/v1/devices/HD0001/login", `{"user":"100"}`); got.Code != 403 || !strings.Contains(got.Body.String(), "at another site") {
+		t.Errorf("login: %d %s", got.Code, got.Body)
+	}
+	if got := d.remote(token, "POST", "/api/v1/devices/HD0001/login", `{"user":"101"}`); got.Code != 200 {
+		t.Errorf("login of somebody who sits nowhere: %d %s", got.Code, got.Body)
 	}
 }

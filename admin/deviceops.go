@@ -178,6 +178,9 @@ func (s *Server) approve(ctx context.Context, in *struct {
 }) (*body[Device], error) {
 	if p, err := s.find(ctx, in.ID); err == nil {
 		if _, again := s.Desk.Reclaimable(p.Device.ID); !again {
+			if p.Device.Claimed {
+				return nil, s.nothingToApprove(p.Device.ID)
+			}
 			return s.shown(ctx, p, nil) // it was approved already
 		}
 		if err := s.Desk.ApproveReclaim(ctx, p.Device.ID, s.Phones.Alive, by(ctx)); err != nil {
@@ -202,6 +205,14 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	}
 	p, err := s.Desk.Approve(ctx, mac, spec, by(ctx))
 	return s.shown(ctx, p, err)
+}
+
+// nothingToApprove says why a claimed device is not approved once more.
+func (s *Server) nothingToApprove(id hotdesk.DeviceID) error {
+	if _, away := s.Live.TurnedAway(id); away {
+		return fmt.Errorf("%w: a phone with the MAC of %s has asked without its password only just now, as many phones do once; when it goes on for ten seconds it counts as reset: approve it then", hotdesk.ErrConflict, id)
+	}
+	return fmt.Errorf("%w: nothing to approve: %s is claimed, and no phone with its MAC has asked without its password; if it was reset to factory settings, restart it first", hotdesk.ErrConflict, id)
 }
 
 // requests are those of a device or, by its MAC, of a phone that is none yet.
@@ -232,8 +243,14 @@ func (s *Server) login(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Desk.User(hotdesk.Extension(in.Body.User)); err != nil {
+	v, err := s.Desk.User(hotdesk.Extension(in.Body.User))
+	if err != nil {
 		return nil, err
+	}
+	for _, id := range v.Devices {
+		if p.Site.SecondPhone == "move" && !s.sees(ctx, id) {
+			return nil, fmt.Errorf("%w: user %s is logged in at another site, and logging in here would end that; the person can do it at the desk, with the PIN", hotdesk.ErrForbidden, v.User.Extension)
+		}
 	}
 	res, err := s.Desk.Login(ctx, hotdesk.LoginRequest{
 		Device: p.Device.ID, User: hotdesk.Extension(in.Body.User), By: who(ctx).By, Name: by(ctx),

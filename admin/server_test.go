@@ -94,6 +94,7 @@ func TestErrorCodes(t *testing.T) {
 		{"POST", "/devices/HD0002/resync", "", 409, "device_in_call"},
 		{"POST", "/devices/HD0001/block", "", 409, "emergency_hold"},
 		{"POST", "/devices/HD0001/reboot", "", 409, "emergency_hold"},
+		{"POST", "/devices/HD0001/login", `{"user":"100"}`, 409, "emergency_hold"},
 		{"DELETE", "/devices/HD0001", "", 409, "emergency_hold"},
 		{"GET", "/nothing", "", 404, "not_found"},
 		{"PUT", "/devices/HD0001", "{}", 405, "method_not_allowed"},
@@ -113,6 +114,7 @@ func TestErrorCodes(t *testing.T) {
 		}
 	}
 	d.want("PUT", "/sites/roma", `{"second_phone":"refuse"}`, 200)
+	d.later.Add(int64(61 * time.Minute)) // the hold is over
 	d.want("POST", "/devices/HD0001/login", `{"user":"100"}`, 200)
 	d.live.LegDown("HD0002", "call")
 	if got := d.want("POST", "/devices/HD0002/login", `{"user":"100"}`, 409); got["code"] != "second_phone_refused" {

@@ -24,14 +24,17 @@ type User struct {
 	Devices     []string             `json:"devices"`
 }
 
-func (s *Server) user(v hotdesk.UserView) User {
+// user shows a person, with those of the devices that the principal may see.
+func (s *Server) user(ctx context.Context, v hotdesk.UserView) User {
 	u := User{
 		Extension: string(v.User.Extension), Name: v.User.Name, Enabled: v.User.Enabled, HotDesk: v.User.HotDesk,
 		PINSet: v.User.PINHash != "", Language: v.User.Language, CallerID: v.User.CallerID, OffDesk: v.User.OffDesk,
 		PBX: v.User.Spec().PBX, Keys: v.User.Keys, Devices: []string{},
 	}
 	for _, id := range v.Devices {
-		u.Devices = append(u.Devices, string(id))
+		if s.sees(ctx, id) {
+			u.Devices = append(u.Devices, string(id))
+		}
 	}
 	if !v.LockedUntil.IsZero() {
 		u.LockedUntil = &v.LockedUntil
@@ -73,27 +76,27 @@ func (p UserPatch) spec(extension string) hotdesk.UserSpec {
 }
 
 func (s *Server) users() {
-	route(s, look(), http.MethodGet, "/users", "List users", 200, func(_ context.Context, in *struct{ Paging }) (*body[list[User]], error) {
+	route(s, look(), http.MethodGet, "/users", "List users", 200, func(ctx context.Context, in *struct{ Paging }) (*body[list[User]], error) {
 		var all []User
 		for _, v := range s.Desk.Users() {
-			all = append(all, s.user(v))
+			all = append(all, s.user(ctx, v))
 		}
 		return page(all, in.Paging, in.Limit, func(u User) string { return u.Extension })
 	})
 	route(s, changeWide(), http.MethodPost, "/users", "Add a user", 201, func(ctx context.Context, in *struct{ Body NewUser }) (*body[User], error) {
 		v, err := s.Desk.AddUser(ctx, in.Body.spec(in.Body.Extension), by(ctx))
-		return s.shownUser(v, err)
+		return s.shownUser(ctx, v, err)
 	})
-	route(s, look(), http.MethodGet, "/users/{extension}", "Show a user", 200, func(_ context.Context, in *UserInput) (*body[User], error) {
+	route(s, look(), http.MethodGet, "/users/{extension}", "Show a user", 200, func(ctx context.Context, in *UserInput) (*body[User], error) {
 		v, err := s.Desk.User(in.ext())
-		return s.shownUser(v, err)
+		return s.shownUser(ctx, v, err)
 	})
 	route(s, changeWide(), http.MethodPatch, "/users/{extension}", "Change a user", 200, func(ctx context.Context, in *struct {
 		UserInput
 		Body UserPatch
 	}) (*body[User], error) {
 		v, err := s.Desk.UpdateUser(ctx, in.ext(), in.Body.spec(in.Extension), by(ctx))
-		return s.shownUser(v, err)
+		return s.shownUser(ctx, v, err)
 	})
 	route(s, changeWide(), http.MethodDelete, "/users/{extension}", "Delete a user", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.RemoveUser(ctx, in.ext(), by(ctx))
@@ -124,9 +127,9 @@ func (s *Server) users() {
 	})
 }
 
-func (s *Server) shownUser(v hotdesk.UserView, err error) (*body[User], error) {
+func (s *Server) shownUser(ctx context.Context, v hotdesk.UserView, err error) (*body[User], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &body[User]{s.user(v)}, nil
+	return &body[User]{s.user(ctx, v)}, nil
 }

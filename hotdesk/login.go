@@ -13,7 +13,8 @@ import (
 // and so are the user's other phones where the site says "move". On any error
 // the old state stands.
 //
-// Errors: ErrNotFound, ErrFixedDevice, ErrBlocked, ErrDeviceInCall, ErrNoMatch,
+// Errors: ErrNotFound, ErrFixedDevice, ErrBlocked, ErrDeviceInCall,
+// ErrEmergencyHold (only for whoever is not at the desk), ErrNoMatch,
 // ErrBusy, ErrNotHotDesk, ErrSecondPhoneRefused, ErrUnavailable.
 func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error) {
 	p, err := s.Phone(r.Device)
@@ -32,6 +33,9 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 	row.Device, row.User = r.Device, r.User
 	named(&row, r.Name)
 	if r.By == ByAdmin || r.By == ByAPI {
+		if err := s.heldSeats(r, p.Site); err != nil {
+			return LoginResult{}, err
+		}
 		return s.bind(ctx, r, row, attempt{}, nil)
 	}
 	hash, a, err := s.checkPIN(ctx, r.Device, r.User, r.PIN)
@@ -44,6 +48,20 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 		err = errors.Join(err, s.update(ctx, a.settle))
 	}
 	return res, err
+}
+
+// heldSeats refuses a login from afar that would end the session of a device in
+// an emergency hold: at this device, or where the user's other session moves from.
+func (s *Service) heldSeats(r LoginRequest, site Site) error {
+	if err := s.holdError(r.Device); err != nil || site.SecondPhone != "move" {
+		return err
+	}
+	for _, id := range s.bound(r.User) {
+		if err := s.holdError(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkPIN charges the attempt, hashes outside any transaction, and returns the

@@ -145,6 +145,17 @@ func TestLogoutHeldBack(t *testing.T) {
 	if _, err := d.Logout(ctx, admin); !errors.Is(err, hotdesk.ErrEmergencyHold) {
 		t.Errorf("after an emergency call: %v", err)
 	}
+	for what, r := range map[string]hotdesk.LoginRequest{
+		"somebody else here":        {Device: "HD0001", User: "101", By: hotdesk.ByAPI},
+		"the same person elsewhere": {Device: "HD0002", User: "100", By: hotdesk.ByAPI},
+	} {
+		if _, err := d.Login(ctx, r); !errors.Is(err, hotdesk.ErrEmergencyHold) {
+			t.Errorf("logging in %s from afar after an emergency call: %v", what, err)
+		}
+	}
+	if _, err := d.login("HD0001", "101", "4071"); err != nil {
+		t.Errorf("taking over at the desk after an emergency call: %v", err)
+	}
 	d.clock.add(61 * time.Minute)
 	if _, err := d.Logout(ctx, admin); err != nil {
 		t.Errorf("an hour later: %v", err)
