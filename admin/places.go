@@ -248,7 +248,7 @@ func (s *Server) apply(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	for _, list := range []*[]string{&res.Changes, &res.Ends, &res.Notes} {
+	for _, list := range []*[]string{&res.Changes, &res.Ends, &res.Notes, &res.InTheWay} {
 		if *list == nil {
 			*list = []string{}
 		}

@@ -20,10 +20,11 @@ type ApplyOptions struct {
 
 // Applied says what an apply changed (or, dry, would change).
 type Applied struct {
-	Changes []string `json:"changes"` // "user 100: added"
-	Ends    []string `json:"ends"`    // sessions ended by disabling or blocking: "HD0001 user 100"
-	Notes   []string `json:"notes"`   // keys that this version stores but does not act on
-	DryRun  bool     `json:"dry_run"`
+	Changes  []string `json:"changes"`    // "user 100: added"
+	Ends     []string `json:"ends"`       // sessions ended by disabling or blocking: "HD0001 user 100"
+	Notes    []string `json:"notes"`      // keys that this version stores but does not act on
+	InTheWay []string `json:"in_the_way"` // dry: why this would be refused now: "HD0001: device is in a call"
+	DryRun   bool     `json:"dry_run"`
 }
 
 // Apply brings the stored state to what the file says. The whole file is checked
@@ -43,6 +44,10 @@ func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied
 	}
 	p := s.plan(before, after, d, cmp.Or(o.By, string(ByAPI)))
 	res := Applied{Changes: p.changes, Ends: p.ends, Notes: notes(after), DryRun: o.DryRun}
+	if o.DryRun && p.err != nil {
+		res.InTheWay = strings.Split(p.err.Error(), "\n")
+		return res, nil
+	}
 	if p.err != nil || o.DryRun {
 		return res, p.err
 	}
@@ -351,7 +356,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 	for _, mac := range slices.SortedFunc(maps.Keys(before.devices), byMAC) {
 		if old := before.devices[mac]; after.devices[mac] == nil {
 			p.note("device", string(old.ID), "removed")
-			p.err = errors.Join(p.err, p.s.disturbable(old.ID))
+			p.refuse(old.ID)
 			p.remove(*old)
 		}
 	}
@@ -364,7 +369,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 			row := p.s.row("device.saved", p.by)
 			row.Device = old.ID
 			if now.Blocked && !old.Blocked {
-				p.err = errors.Join(p.err, p.s.disturbable(old.ID))
+				p.refuse(old.ID)
 				p.endDevice(old.ID)
 			}
 			p.steps = append(p.steps, step{3, func(tx Txn) error { return saveDevice(tx, *old, now, row) }})
@@ -383,6 +388,13 @@ func (p *plan) devices(before, after *target, file Desired) {
 			_, err := createIn(tx, now, row)
 			return err
 		}})
+	}
+}
+
+// refuse notes why the device may not be disturbed now, if so.
+func (p *plan) refuse(id DeviceID) {
+	if err := p.s.disturbable(id); err != nil {
+		p.err = errors.Join(p.err, fmt.Errorf("%s: %w", id, err))
 	}
 }
 

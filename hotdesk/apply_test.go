@@ -69,7 +69,8 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
-// A dry run says what would change and whose session would end, and writes nothing.
+// A dry run says what would change, whose session would end and what is in the way,
+// and writes nothing.
 func TestApplyDryRun(t *testing.T) {
 	d := newDesk(t)
 	d.office("move")
@@ -87,6 +88,17 @@ func TestApplyDryRun(t *testing.T) {
 	if d.who("HD0001") != "100" {
 		t.Fatal("the dry run ended a session")
 	}
+	d.live.LegUp("HD0001", "a call")
+	if res, err = d.Apply(context.Background(), file, hotdesk.ApplyOptions{DryRun: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Changes) != 1 || len(res.InTheWay) != 1 || !strings.Contains(res.InTheWay[0], "HD0001: device is in a call") {
+		t.Errorf("dry run of what would be refused: %+v", res)
+	}
+	if _, err = d.Apply(context.Background(), file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrDeviceInCall) {
+		t.Errorf("in a call: %v", err)
+	}
+	d.live.LegDown("HD0001", "a call")
 	d.apply(file)
 	if d.who("HD0001") != "" {
 		t.Error("disabling the user did not end the session")

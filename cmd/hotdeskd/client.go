@@ -128,6 +128,9 @@ func applied(res hotdesk.Applied) string {
 	if len(res.Changes) == 0 {
 		b.WriteString("nothing to change\n")
 	}
+	for _, why := range res.InTheWay {
+		b.WriteString("in the way now: " + why + "\n")
+	}
 	if res.DryRun {
 		b.WriteString("dry run: nothing was written\n")
 	}
