@@ -427,11 +427,11 @@ func TestApproveReclaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "nothing to approve: HD0001 is claimed") {
+	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "nothing to approve: no phone asks to be HD0001 anew") {
 		t.Errorf("nobody asks: %v", got)
 	}
 	d.live.TurnAway(p.Device, "roma", "192.0.2.7:4000")
-	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "only just now") {
+	if got := d.want("POST", "/devices/HD0001/approve", "", 409); !strings.Contains(got["detail"].(string), "for 10s: restart it") {
 		t.Errorf("it asked once: %v", got)
 	}
 	d.later.Store(int64(11 * time.Second))
@@ -475,6 +475,14 @@ devices: [{mac: "805ec0000004", model: yealink-t46u, site: riga}]
 	}
 	if got := d.remote(token, "POST", "/api/v1/devices/HD0001/login", `{"user":"100"}`); got.Code != 403 || !strings.Contains(got.Body.String(), "at another site") {
 		t.Errorf("login: %d %s", got.Code, got.Body)
+	}
+	if p, err := d.Claim(context.Background(), hotdesk.MAC{0x80, 0x5e, 0xc0, 0, 0, 4}, "riga", "test"); err != nil || p.Device.ID != "HD0004" {
+		t.Fatal(p.Device.ID, err)
+	}
+	for _, id := range []string{"HD0004", "805ec0000004"} {
+		if got := d.remote(d.token(hotdesk.RoleOwner, "roma"), "POST", "/api/v1/devices/"+id+"/approve", ""); got.Code != 404 || strings.Contains(got.Body.String(), "HD0004") && id != "HD0004" {
+			t.Errorf("approve of %s of the other site: %d %s", id, got.Code, got.Body)
+		}
 	}
 	if got := d.remote(token, "POST", "/api/v1/devices/HD0001/login", `{"user":"101"}`); got.Code != 200 {
 		t.Errorf("login of somebody who sits nowhere: %d %s", got.Code, got.Body)

@@ -177,10 +177,7 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	Body *DevicePatch
 }) (*body[Device], error) {
 	if p, err := s.find(ctx, in.ID); err == nil {
-		if _, again := s.Desk.Reclaimable(p.Device.ID); !again {
-			if p.Device.Claimed {
-				return nil, s.nothingToApprove(p.Device.ID)
-			}
+		if !p.Device.Claimed {
 			return s.shown(ctx, p, nil) // it was approved already
 		}
 		if err := s.Desk.ApproveReclaim(ctx, p.Device.ID, s.Phones.Alive, by(ctx)); err != nil {
@@ -192,6 +189,9 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	mac, err := hotdesk.ParseMAC(in.ID)
 	if err != nil {
 		return nil, fmt.Errorf("%w: no device %q; give its MAC", hotdesk.ErrNotFound, in.ID)
+	}
+	if _, err := s.Desk.PhoneByMAC(mac); err == nil {
+		return nil, hotdesk.ErrNotFound // a device of a site that who asks may not see
 	}
 	if p, ok := s.Live.PendingPhone(mac); ok && !who(ctx).Sees(p.Site) {
 		return nil, hotdesk.ErrNotFound
@@ -205,14 +205,6 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	}
 	p, err := s.Desk.Approve(ctx, mac, spec, by(ctx))
 	return s.shown(ctx, p, err)
-}
-
-// nothingToApprove says why a claimed device is not approved once more.
-func (s *Server) nothingToApprove(id hotdesk.DeviceID) error {
-	if _, away := s.Live.TurnedAway(id); away {
-		return fmt.Errorf("%w: a phone with the MAC of %s has asked without its password only just now, as many phones do once; when it goes on for ten seconds it counts as reset: approve it then", hotdesk.ErrConflict, id)
-	}
-	return fmt.Errorf("%w: nothing to approve: %s is claimed, and no phone with its MAC has asked without its password; if it was reset to factory settings, restart it first", hotdesk.ErrConflict, id)
 }
 
 // requests are those of a device or, by its MAC, of a phone that is none yet.
@@ -243,17 +235,11 @@ func (s *Server) login(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.Desk.User(hotdesk.Extension(in.Body.User))
-	if err != nil {
+	if _, err := s.Desk.User(hotdesk.Extension(in.Body.User)); err != nil {
 		return nil, err
 	}
-	for _, id := range v.Devices {
-		if p.Site.SecondPhone == "move" && !s.sees(ctx, id) {
-			return nil, fmt.Errorf("%w: user %s is logged in at another site, and logging in here would end that; the person can do it at the desk, with the PIN", hotdesk.ErrForbidden, v.User.Extension)
-		}
-	}
 	res, err := s.Desk.Login(ctx, hotdesk.LoginRequest{
-		Device: p.Device.ID, User: hotdesk.Extension(in.Body.User), By: who(ctx).By, Name: by(ctx),
+		Device: p.Device.ID, User: hotdesk.Extension(in.Body.User), By: who(ctx).By, Name: by(ctx), Site: who(ctx).Site,
 	})
 	if err != nil {
 		return nil, err

@@ -113,6 +113,10 @@ func TestErrorCodes(t *testing.T) {
 			t.Errorf("%s %s %s: %d %s %s, want %d %s", c.method, c.path, c.body, w.Code, w.Header().Get("Content-Type"), w.Body, c.status, c.code)
 		}
 	}
+	both := `devices: [{mac: "805ec0000001", blocked: true}, {mac: "805ec0000002", blocked: true}]`
+	if got := d.want("POST", "/apply", both, 409); !strings.Contains(got["detail"].(string), "; HD0002: device is in a call") {
+		t.Errorf("two reasons: %v", got)
+	}
 	d.want("PUT", "/sites/roma", `{"second_phone":"refuse"}`, 200)
 	d.later.Add(int64(61 * time.Minute)) // the hold is over
 	d.want("POST", "/devices/HD0001/login", `{"user":"100"}`, 200)

@@ -95,6 +95,10 @@ func TestApplyDryRun(t *testing.T) {
 	if len(res.Changes) != 1 || len(res.InTheWay) != 1 || !strings.Contains(res.InTheWay[0], "HD0001: device is in a call") {
 		t.Errorf("dry run of what would be refused: %+v", res)
 	}
+	block := hotdesk.Desired{Devices: []hotdesk.DeviceSpec{{MAC: mac(0).String(), Blocked: ptr(true)}}}
+	if res, err = d.Apply(context.Background(), block, hotdesk.ApplyOptions{DryRun: true}); err != nil || len(res.InTheWay) != 1 || !strings.HasPrefix(res.InTheWay[0], "HD0001: device is in a call") {
+		t.Errorf("dry run of a block in a call: %+v, %v", res, err)
+	}
 	if _, err = d.Apply(context.Background(), file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrDeviceInCall) {
 		t.Errorf("in a call: %v", err)
 	}

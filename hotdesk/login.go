@@ -3,6 +3,7 @@ package hotdesk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 // the old state stands.
 //
 // Errors: ErrNotFound, ErrFixedDevice, ErrBlocked, ErrDeviceInCall,
-// ErrEmergencyHold (only for whoever is not at the desk), ErrNoMatch,
+// ErrEmergencyHold and ErrForbidden (both only for whoever is not at the desk), ErrNoMatch,
 // ErrBusy, ErrNotHotDesk, ErrSecondPhoneRefused, ErrUnavailable.
 func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error) {
 	p, err := s.Phone(r.Device)
@@ -33,7 +34,7 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 	row.Device, row.User = r.Device, r.User
 	named(&row, r.Name)
 	if r.By == ByAdmin || r.By == ByAPI {
-		if err := s.heldSeats(r, p.Site); err != nil {
+		if err := s.fromAfar(r, p.Site); err != nil {
 			return LoginResult{}, err
 		}
 		return s.bind(ctx, r, row, attempt{}, nil)
@@ -50,15 +51,23 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 	return res, err
 }
 
-// heldSeats refuses a login from afar that would end the session of a device in
-// an emergency hold: at this device, or where the user's other session moves from.
-func (s *Service) heldSeats(r LoginRequest, site Site) error {
+// fromAfar refuses a login by somebody who is not at the desk when it would end a
+// session that a logout by the same could not end: of a device in an emergency
+// hold, or, where the user's other session moves, in a call or of another site.
+func (s *Service) fromAfar(r LoginRequest, site Site) error {
 	if err := s.holdError(r.Device); err != nil || site.SecondPhone != "move" {
 		return err
 	}
 	for _, id := range s.bound(r.User) {
-		if err := s.holdError(id); err != nil {
-			return err
+		p, err := s.Phone(id)
+		if err != nil || id == r.Device { // removed meanwhile, or stays
+			continue
+		}
+		if r.Site != "" && p.Device.Site != r.Site {
+			return fmt.Errorf("%w: user %s is logged in at another site, and logging in here would end that; the person can do it at the desk, with the PIN", ErrForbidden, r.User)
+		}
+		if err := s.disturbable(id); err != nil {
+			return fmt.Errorf("user %s on %s: %w", r.User, id, err)
 		}
 	}
 	return nil

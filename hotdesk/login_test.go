@@ -153,6 +153,15 @@ func TestLogoutHeldBack(t *testing.T) {
 			t.Errorf("logging in %s from afar after an emergency call: %v", what, err)
 		}
 	}
+	d.live.LegUp("HD0001", "her call")
+	d.clock.add(61 * time.Minute) // the hold is over, the call is not
+	if _, err := d.Login(ctx, hotdesk.LoginRequest{Device: "HD0002", User: "100", By: hotdesk.ByAPI}); !errors.Is(err, hotdesk.ErrDeviceInCall) {
+		t.Errorf("moving somebody out of a call from afar: %v", err)
+	}
+	d.live.LegDown("HD0001", "her call")
+	if err := d.HoldEmergency(ctx, "HD0001"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := d.login("HD0001", "101", "4071"); err != nil {
 		t.Errorf("taking over at the desk after an emergency call: %v", err)
 	}

@@ -90,7 +90,7 @@ func (d *Device) renew(op string) {
 
 func (s *Service) mayReclaim(ctx context.Context, id DeviceID, alive Alive) error {
 	if _, ok := s.Reclaimable(id); !ok {
-		return fmt.Errorf("%w: no phone asks to be %s anew; a phone that was reset shows up ten seconds after it was turned away", ErrConflict, id)
+		return fmt.Errorf("%w: nothing to approve: no phone asks to be %s anew; one that was reset does so when it goes on asking without its password for %s: restart it, twice if need be, or: hotdeskd device release %s", ErrConflict, id, reclaimAfter, id)
 	}
 	if err := s.disturbable(id); err != nil {
 		return err

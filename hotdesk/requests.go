@@ -8,6 +8,7 @@ type LoginRequest struct {
 	PIN    Secret // compared unless By is ByAdmin or ByAPI
 	By     Actor
 	Name   string // who asked, for the audit log; empty for the person at the phone
+	Site   string // the one site whose sessions it may end; empty: every site
 	Call   string // Call-ID of the asking call, which does not count as "in a call"
 }
 
