@@ -148,6 +148,9 @@ func (s *Server) examinePhones() (all []Finding) {
 		id := string(p.Device.ID)
 		d := s.device(context.Background(), p)
 		fix := "hotdeskd device requests " + id + " tells what it asked for"
+		if _, err := s.Desk.Site(p.Device.Site); err != nil {
+			all = append(all, Finding{Check: "device", Subject: id, State: FindingProblem, Text: "its site " + p.Device.Site + " does not exist; emergency calls take the ways out of the other sites", Fix: "put it into a site: hotdeskd device move " + id + " --site SITE"})
+		}
 		switch {
 		case !p.Device.Claimed:
 			all = append(all, Finding{Check: "device", Subject: id, State: FindingWarning, Text: "its phone " + d.MAC + " has not come yet", Fix: "start the phone in its network; " + fix})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,16 @@ func TestDoctor(t *testing.T) {
 	want(false, "ok pbx main: the PBX works")
 	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
 	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
+	if _, err := d.store.Update(context.Background(), func(tx hotdesk.Txn) error {
+		tx.Delete("/site/roma")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := d.Site("roma"); err == nil; _, err = d.Site("roma") {
+		runtime.Gosched()
+	}
+	want(false, "problem device HD0001: its site roma does not exist; emergency calls take the ways out of the other sites -> put it into a site: hotdeskd device move HD0001 --site SITE")
 }
 
 // Who may not change the server does not see its diagnosis, and a backup is for

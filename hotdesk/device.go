@@ -108,19 +108,28 @@ func (s *Service) changeDevice(ctx context.Context, id DeviceID, row AuditRow, c
 	})
 }
 
-// UpdateDevice changes what an administrator may change of a device.
+// UpdateDevice changes what an administrator may change of a device, unless it is
+// in an emergency hold.
 func (s *Service) UpdateDevice(ctx context.Context, id DeviceID, spec DeviceSpec, by string) error {
 	if spec.Blocked != nil {
 		return fmt.Errorf("%w: use block and unblock", ErrInvalid)
 	}
-	now := s.current() // before the transaction, whose function must be pure
-	return s.changeDevice(ctx, id, s.row("device.saved", by), func(tx Txn, d *Device) error {
-		merged, err := s.mergeDevice(*d, spec, now)
-		if err == nil {
-			err = freeForFixed(tx, *d, merged)
-		}
-		*d = merged
+	if err := s.holdError(id); err != nil {
 		return err
+	}
+	now := s.current() // before the transaction, whose function must be pure
+	row := s.row("device.saved", by)
+	return s.changeDevice(ctx, id, row, func(tx Txn, d *Device) error {
+		merged, err := s.mergeDevice(*d, spec, now)
+		if err != nil {
+			return err
+		}
+		if err := freeForFixed(tx, *d, merged); err != nil {
+			return err
+		}
+		named := gained(refs(d), refs(&merged))
+		*d = merged
+		return refer(tx, row.Op, named)
 	})
 }
 
@@ -152,8 +161,12 @@ func (s *Service) endSession(tx Txn, d *Device, row AuditRow, why string) error 
 	return b.seat(current, why)
 }
 
-// Unblock opens a blocked device again.
+// Unblock opens a blocked device again, unless it is in an emergency hold: its
+// secret changes.
 func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
+	if err := s.holdError(id); err != nil {
+		return err
+	}
 	return s.changeDevice(ctx, id, s.row("device.unblocked", by), func(_ Txn, d *Device) error {
 		d.Blocked = false
 		d.raise()
@@ -164,7 +177,11 @@ func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
 // Rotate gives the device a new SIP secret, provisioning URL and HTTP password.
 // The old ones hold until the phone has proven the new secret: then it has read
 // the file that tells it all three. With now, the older SIP secrets end at once.
+// Not in an emergency hold: the called back phone must ring.
 func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) error {
+	if err := s.holdError(id); err != nil {
+		return err
+	}
 	return s.changeDevice(ctx, id, s.row("device.rotated", by), func(tx Txn, d *Device) error {
 		f, _, err := get[Fetched](tx, fetchedKey(id))
 		if err != nil {
@@ -228,6 +245,9 @@ func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by s
 		if err := s.endSession(tx, d, row, "replaced"); err != nil {
 			return err
 		}
+		if err := moveParameter(tx, d.MAC, mac); err != nil {
+			return err
+		}
 		tx.Delete(macKey(d.MAC))
 		d.MAC, d.Claimed = mac, false
 		if model != "" {
@@ -268,15 +288,39 @@ func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) erro
 		if _, bound, err := get[Session](tx, bindingKey(id)); err != nil || bound {
 			return errors.Join(err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, id))
 		}
-		for _, key := range []string{deviceKey(id), macKey(d.MAC), fetchedKey(id), holdKey(id), deviceThrottleKey(id)} {
-			tx.Delete(key)
-		}
+		d.erase(tx)
 		return audit(tx, row)
 	})
 	if err == nil {
 		s.live.Forget(id)
 	}
 	return err
+}
+
+// erase deletes a device with all that is kept of it and for it: 9 keys.
+func (d Device) erase(tx Txn) {
+	for _, key := range []string{deviceKey(d.ID), macKey(d.MAC)} {
+		tx.Delete(key)
+		tx.Delete(usesKey(key))
+	}
+	for _, key := range []string{
+		fetchedKey(d.ID), holdKey(d.ID), deviceThrottleKey(d.ID),
+		paramKey("device", string(d.ID)), paramKey("device", d.MAC.String()),
+	} {
+		tx.Delete(key)
+	}
+}
+
+// moveParameter gives the parameters that an administrator wrote for a phone's MAC
+// to the phone that takes its place.
+func moveParameter(tx Txn, from, to MAC) error {
+	p, ok, err := get[Parameter](tx, paramKey("device", from.String()))
+	if err != nil || !ok || from == to {
+		return err
+	}
+	tx.Delete(paramKey("device", from.String()))
+	p.ID = to.String()
+	return put(tx, paramKey("device", p.ID), p)
 }
 
 // Sessions lists who sits where now, newest first.

@@ -14,7 +14,8 @@ import (
 )
 
 // Another phone in a device's place: number and desk stay, whoever sat there is
-// logged out, the old phone's URL and secrets are void, and the new phone claims.
+// logged out, the old phone's URL and secrets are void, and the new phone claims and
+// has the parameters that stood for the old one's MAC.
 func TestReplace(t *testing.T) {
 	d := newDesk(t)
 	d.office("move")
@@ -30,6 +31,7 @@ func TestReplace(t *testing.T) {
 	if err := d.Replace(ctx, "HD0001", mac(9), "nokia-3310", "test"); !errors.Is(err, hotdesk.ErrUnknownModel) {
 		t.Errorf("by an unknown model: %v", err)
 	}
+	d.apply(hotdesk.Desired{Parameters: []hotdesk.Parameter{{Layer: "device", ID: mac(0).String(), Values: map[string]string{"a.b": "1"}}}})
 	if err := d.Replace(ctx, "HD0001", mac(9), "", "test"); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +47,9 @@ func TestReplace(t *testing.T) {
 	p, err := d.Claim(ctx, mac(9), "roma", "test")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if layers := d.Layers(p); len(layers) != 1 || layers[0].ID != mac(9).String() {
+		t.Errorf("parameters that were the old phone's: %+v", layers)
 	}
 	if p.Device.ID != "HD0001" || p.Device.Desk != old.Device.Desk || p.User != nil || p.Device.Generation <= old.Device.Generation {
 		t.Errorf("the new phone is %+v, user %v", p.Device, p.User)

@@ -131,10 +131,17 @@ func (i *importer) device(v Verdict, spec DeviceSpec) (Verdict, error) {
 	return v, nil
 }
 
-// changeable refuses changes that would throw out somebody who must not be.
+// changeable refuses changes of a device in an emergency hold, and those that would
+// throw out somebody who must not be.
 func (s *Service) changeable(before, after Device) error {
+	if equal(before, after) {
+		return nil
+	}
 	if after.Blocked && !before.Blocked {
 		return s.disturbable(before.ID)
+	}
+	if err := s.holdError(before.ID); err != nil {
+		return err
 	}
 	if after.Type == Fixed && before.Type != Fixed {
 		if p, err := s.Phone(before.ID); err == nil && p.Session != nil {

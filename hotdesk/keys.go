@@ -17,6 +17,7 @@ func holdKey(id DeviceID) string       { return "/hold/" + string(id) }
 func siteKey(name string) string       { return "/site/" + name }
 func pbxKey(name string) string        { return "/pbx/" + name }
 func paramKey(layer, id string) string { return "/param/" + layer + "/" + id }
+func usesKey(key string) string        { return "/uses" + key } // see refer.go
 func auditKey(op string) string        { return AuditPrefix + op }
 func pairThrottleKey(e Extension, d DeviceID) string {
 	return "/throttle/ud/" + string(e) + "/" + string(d)

@@ -221,6 +221,7 @@ func (s *snapshot) keys() iter.Seq[string] {
 	for id := range s.holds {
 		all = append(all, holdKey(id))
 	}
+	all = slices.AppendSeq(all, maps.Keys(s.uses))
 	return slices.Values(slices.AppendSeq(all, maps.Keys(s.params)))
 }
 

@@ -2,6 +2,7 @@ package hotdesk
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type snapshot struct {
 	locks     map[DeviceID]time.Time // device throttle: locked until
 	userLocks map[Extension]time.Time
 	params    map[string]*Parameter // by key
+	uses      map[string]string     // by key; see refer.go
 	numbering Numbering
 	codes     dial.Codes
 	// derived
@@ -50,6 +52,7 @@ func newSnapshot() *snapshot {
 		locks:     map[DeviceID]time.Time{},
 		userLocks: map[Extension]time.Time{},
 		params:    map[string]*Parameter{},
+		uses:      map[string]string{},
 		rings:     map[Extension][]DeviceID{},
 		creds:     map[DeviceID][]Credential{},
 	}
@@ -91,6 +94,12 @@ func decodeChange(c Change) (e edit, touched DeviceID, err error) {
 		e, err = setOrDelete(c, func(s *snapshot) map[string]*PBX { return s.pbxs }, rest)
 	case "param":
 		e, err = setOrDelete(c, func(s *snapshot) map[string]*Parameter { return s.params }, c.Key)
+	case "uses":
+		if c.Value == nil {
+			return func(s *snapshot) { delete(s.uses, c.Key) }, "", nil
+		}
+		op, err := decode[string](c.Key, c.Value)
+		return func(s *snapshot) { s.uses[c.Key] = op }, "", err
 	case "fetched":
 		id := DeviceID(rest)
 		var f Fetched
@@ -205,6 +214,8 @@ func (s *snapshot) phone(id DeviceID, models map[string]Model) (Phone, bool) {
 	p := Phone{Device: *d, Fetched: s.fetched[id], Model: models[d.Model]}
 	if site := s.sites[d.Site]; site != nil {
 		p.Site = *site
+	} else {
+		p.Site = s.anyEmergency()
 	}
 	if b := s.bindings[id]; b != nil {
 		session := *b
@@ -215,6 +226,19 @@ func (s *snapshot) phone(id DeviceID, models map[string]Model) (Phone, bool) {
 		p.User = &user
 	}
 	return p, true
+}
+
+// anyEmergency stands for the site of a device whose site is not there, which no
+// transaction leaves behind (refer.go) but a damaged store may: emergency calls must
+// not hang on that record, so they may use every site's numbers and ways out. The
+// caller holds the lock.
+func (s *snapshot) anyEmergency() (site Site) {
+	for _, name := range slices.Sorted(maps.Keys(s.sites)) {
+		e := s.sites[name].Emergency
+		site.Emergency.Numbers = append(site.Emergency.Numbers, e.Numbers...)
+		site.Emergency.Routes = append(site.Emergency.Routes, e.Routes...)
+	}
+	return site
 }
 
 // wait blocks until the snapshot has reached rev or ctx ends.

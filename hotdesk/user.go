@@ -172,22 +172,19 @@ func (s *Service) saveUser(ctx context.Context, ext Extension, spec UserSpec, by
 
 // RemoveUser deletes a user who is not logged in anywhere.
 func (s *Service) RemoveUser(ctx context.Context, ext Extension, by string) error {
-	s.snap.mu.RLock()
-	known, def := s.snap.users[ext] != nil, DeviceID("")
-	for id, d := range s.snap.devices {
+	before := s.current()
+	if before.users[ext] == nil {
+		return fmt.Errorf("%w: user %s", ErrNotFound, ext)
+	}
+	for _, d := range before.devices {
 		if d.DefaultUser == ext {
-			def = id
+			return fmt.Errorf("%w: user %s is the default user of %s", ErrInUse, ext, d.ID)
 		}
 	}
-	s.snap.mu.RUnlock()
-	switch {
-	case !known:
-		return fmt.Errorf("%w: user %s", ErrNotFound, ext)
-	case def != "":
-		return fmt.Errorf("%w: user %s is the default user of %s", ErrInUse, ext, def)
-	}
-	p := &plan{s: s, by: by}
-	p.removeUser(ext)
+	after := before.clone()
+	delete(after.users, ext)
+	delete(after.params, paramKey("user", string(ext)))
+	p := s.plan(before, after, Desired{}, by)
 	if p.err != nil {
 		return p.err
 	}

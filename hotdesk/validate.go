@@ -22,6 +22,7 @@ type target struct {
 	users    map[Extension]*User
 	devices  map[MAC]*Device
 	params   map[string]*Parameter
+	uses     map[string]string // see refer.go
 }
 
 // current copies the stored configuration.
@@ -35,6 +36,7 @@ func (s *Service) current() *target {
 		users:    maps.Clone(s.snap.users),
 		devices:  make(map[MAC]*Device, len(s.snap.devices)),
 		params:   maps.Clone(s.snap.params),
+		uses:     maps.Clone(s.snap.uses),
 	}
 	for _, d := range s.snap.devices {
 		t.devices[d.MAC] = d
@@ -46,7 +48,7 @@ func (s *Service) current() *target {
 func (t *target) clone() *target {
 	return &target{
 		settings: t.settings, sites: maps.Clone(t.sites), pbxs: maps.Clone(t.pbxs), users: maps.Clone(t.users),
-		devices: maps.Clone(t.devices), params: maps.Clone(t.params),
+		devices: maps.Clone(t.devices), params: maps.Clone(t.params), uses: t.uses,
 	}
 }
 
