@@ -3,6 +3,7 @@ package sip
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,14 @@ import (
 // ringFor is how long a call may ring before it is given up (timer C, RFC 3261
 // section 16.6).
 const ringFor = 3 * time.Minute
+
+// How long a group may take before the next one, if there is one, rings too: without
+// a ringing tone, and with it. Only emergency calls have more than one group; a route
+// that took the call and does nothing with it must not keep it.
+const (
+	quietFor = 8 * time.Second
+	ringsFor = 20 * time.Second
+)
 
 // call is two legs that are up.
 type call struct {
@@ -39,8 +48,8 @@ type side struct {
 	busy   chan struct{} // one re-INVITE or UPDATE at a time
 }
 
-// connect rings the groups of targets in turn until one answers, and carries the
-// call until it ends. It runs in the INVITE's own goroutine.
+// connect rings the groups of targets until one answers, and carries the call until
+// it ends. It runs in the INVITE's own goroutine.
 func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 	rec.join(in.device, in.req.CallID().Value())
 	defer rec.end("failed", "")
@@ -49,15 +58,7 @@ func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 	if !in.tx.OnCancel(func(*sip.Request) { s.cancel() }) {
 		s.cancel() // it came before we listened
 	}
-	for _, group := range groups {
-		if s.isCancelled() {
-			break
-		}
-		if s.fork(group); s.winner != nil || s.stop {
-			break
-		}
-	}
-	if s.winner == nil {
+	if s.ring(groups); s.winner == nil {
 		s.fail()
 		return
 	}
@@ -73,7 +74,6 @@ type setup struct {
 	once      sync.Once
 	cancelled chan struct{} // the caller gave up
 
-	stop   bool          // no further group may be tried
 	trunk  bool          // some target was a PBX
 	rang   bool          // somebody was heard ringing
 	final  *sip.Response // the best refusal so far
@@ -83,14 +83,67 @@ type setup struct {
 
 func (s *setup) cancel() { s.once.Do(func() { close(s.cancelled) }) }
 
-// fork rings all targets of a group at once: the first 200 wins.
-func (s *setup) fork(group []leg.Target) {
+// ring calls all targets of a group at once, and the first 200 wins. The next group's
+// turn comes when all branches have failed, or when the last group has been patient
+// for long enough: then both ring. Nothing that may still answer is given up for it.
+func (s *setup) ring(groups [][]leg.Target) {
 	events, owner := make(chan leg.Progress), make(chan struct{})
 	defer close(owner)
 	branches := map[*leg.Branch]hotdesk.DeviceID{}
+	limit, patience := time.NewTimer(ringFor), time.NewTimer(quietFor)
+	defer limit.Stop()
+	defer patience.Stop()
+	var last []*leg.Branch // of the last group, until one of them rings
+	next := func() {
+		last = s.start(groups[0], branches, events, owner)
+		groups = groups[1:]
+		patience.Reset(quietFor)
+		limit.Reset(ringFor)
+	}
+	for s.winner == nil && !s.isCancelled() {
+		if len(branches) == 0 {
+			if len(groups) == 0 {
+				return
+			}
+			next()
+			continue
+		}
+		select {
+		case p := <-events:
+			s.progress(p, branches)
+			if p.Err == nil && p.Response.IsProvisional() && slices.Contains(last, p.Branch) {
+				last = nil
+				patience.Reset(ringsFor)
+			}
+		case <-patience.C:
+			if len(groups) > 0 {
+				s.e.Log.Warn("nobody has answered; the next route is called too", "device", string(s.in.device))
+				next()
+			}
+		case <-s.in.tx.Done():
+			s.cancel()
+		case <-s.cancelled: // seen by the loop
+		case <-limit.C:
+			s.drop(branches, "")
+			return
+		case <-s.e.ctx.Done():
+			s.drop(branches, "")
+			return
+		}
+	}
+	reason := ""
+	if s.winner != nil {
+		reason = `SIP;cause=200;text="Call completed elsewhere"`
+	}
+	s.drop(branches, reason)
+}
+
+// start sends the INVITEs of a group.
+func (s *setup) start(group []leg.Target, branches map[*leg.Branch]hotdesk.DeviceID, events chan leg.Progress, owner chan struct{}) (all []*leg.Branch) {
 	for _, t := range group {
 		t.Body = s.offer
 		b := s.e.net.Ring(s.e.ctx, t, events, owner)
+		all = append(all, b)
 		branches[b] = ""
 		if strings.HasPrefix(t.Label, pbx.Label) {
 			s.trunk = true
@@ -99,35 +152,7 @@ func (s *setup) fork(group []leg.Target) {
 			s.rec.join(branches[b], s.rec.call.ID)
 		}
 	}
-	timeout := time.NewTimer(ringFor)
-	defer timeout.Stop()
-	for len(branches) > 0 {
-		select {
-		case p := <-events:
-			s.progress(p, branches, len(group) == 1)
-			if s.winner != nil {
-				s.drop(branches, `SIP;cause=200;text="Call completed elsewhere"`)
-				return
-			}
-		case <-s.cancelled:
-			s.stop = true
-			s.drop(branches, "")
-			return
-		case <-s.in.tx.Done():
-			s.stop = true
-			s.cancel()
-			s.drop(branches, "")
-			return
-		case <-timeout.C:
-			s.stop = true
-			s.drop(branches, "")
-			return
-		case <-s.e.ctx.Done():
-			s.stop = true
-			s.drop(branches, "")
-			return
-		}
-	}
+	return all
 }
 
 // drop cancels the branches that are left.
@@ -139,14 +164,14 @@ func (s *setup) drop(branches map[*leg.Branch]hotdesk.DeviceID, reason string) {
 }
 
 // progress takes one report of a branch.
-func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID, alone bool) {
+func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID) {
 	res := p.Response
 	switch {
 	case p.Err != nil:
 		s.e.Log.Info("branch failed", "branch", p.Branch.Label, "err", p.Err)
 	case res.IsProvisional():
 		s.rang = true
-		s.ringing(res, alone)
+		s.ringing(res, len(branches) == 1)
 		return
 	case res.IsSuccess():
 		s.winner, s.answer = p.Branch, res

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hotdeskd/hotdesk"
 )
 
 // An emergency call from a registered phone's own flow is not challenged: idle,
@@ -63,6 +65,88 @@ func TestEmergencyPasses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The second emergency route is called when the first refuses, is silent, or takes
+// the call and does nothing with it; what may still answer is not given up before
+// one of the two has answered.
+func TestEmergencySecondRoute(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		first func(first *dialog)
+		after time.Duration
+		kept  bool // the first still rings when the second is called
+	}{
+		{"refuses", func(d *dialog) { d.reply(503, "Service Unavailable", "") }, 0, false},
+		{"is busy", func(d *dialog) { d.reply(486, "Busy Here", "") }, 0, false},
+		{"is silent", func(*dialog) {}, 4 * time.Second, false},
+		{"says 100 only", func(d *dialog) { d.reply(100, "Trying", "") }, quietFor, true},
+		{"rings only", func(d *dialog) { d.reply(100, "Trying", ""); d.reply(180, "Ringing", "") }, ringsFor, true},
+		{"speaks only", func(d *dialog) { d.reply(183, "Session Progress", "v=0 all lines are busy") }, ringsFor, true},
+	} {
+		for _, winner := range []string{"second", "first"} {
+			if winner == "first" && !c.kept {
+				continue
+			}
+			t.Run(c.name+", the "+winner+" answers", func(t *testing.T) {
+				inOffice(t, func(o *office) {
+					if _, err := o.Apply(context.Background(), hotdesk.Desired{
+						PBX:   []hotdesk.PBXSpec{{Name: "spare", Mode: ptr("trunk"), Proxy: ptr(spareAddr)}},
+						Sites: []hotdesk.SiteSpec{{Name: "roma", Emergency: &hotdesk.EmergencySpec{Routes: []hotdesk.EmergencyRoute{{PBX: "main"}, {PBX: "spare"}}}}},
+					}, hotdesk.ApplyOptions{}); err != nil {
+						t.Fatal(err)
+					}
+					anna, main, spare := o.phone(1), o.trunk(), o.plug(spareAddr)
+					anna.register()
+					a := anna.dial("112", "v=0 help", "")
+					one := main.incoming(main.request("INVITE"))
+					begun := time.Now()
+					c.first(one)
+					two := spare.incoming(spare.request("INVITE"))
+					if took := time.Since(begun).Round(100 * time.Millisecond); took != c.after {
+						t.Errorf("the second route is called after %v, want %v", took, c.after)
+					}
+					main.drop()
+					anna.drop()
+					won, lost := two, one
+					if winner == "first" {
+						won, lost = one, two
+						two.reply(180, "Ringing", "")
+						anna.expect("180 INVITE")
+					}
+					won.reply(200, "OK", "v=0")
+					won.p.expect("ACK")
+					if c.kept {
+						lost.p.ok("CANCEL")
+						lost.reply(487, "Request Terminated", "")
+						lost.p.expect("ACK")
+					}
+					a.answered("")
+					a.bye()
+					won.p.ok("BYE")
+					o.recorded("answered", "")
+					o.idle()
+				})
+			})
+		}
+	}
+}
+
+// The last route may ring as long as any call; then the caller is told.
+func TestEmergencyNobodyAnswers(t *testing.T) {
+	inOffice(t, func(o *office) {
+		anna, trunk := o.phone(1), o.trunk()
+		anna.register()
+		a := anna.dial("112", "v=0 help", "")
+		b := trunk.ring()
+		anna.expect("180 INVITE")
+		anna.silent(ringFor - 2*time.Second)
+		trunk.ok("CANCEL")
+		b.reply(487, "Request Terminated", "")
+		trunk.expect("ACK")
+		a.refused("480 INVITE")
+		o.idle()
+	})
 }
 
 // From elsewhere than the phone's flow an emergency call is challenged, and an

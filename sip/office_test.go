@@ -48,6 +48,9 @@ var server = netip.MustParseAddrPort("192.0.2.1:5060")
 // pbxAddr is where the trunk "main" is.
 const pbxAddr = "192.0.2.100:5060"
 
+// spareAddr is a second PBX.
+const spareAddr = "192.0.2.60:5060"
+
 // quickVault is a vault whose hashes cost nothing.
 type quickVault struct{}
 

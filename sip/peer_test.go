@@ -148,7 +148,7 @@ func (p *peer) receive(within time.Duration) sip.Message {
 	if err != nil {
 		p.o.t.Fatalf("%s got what cannot be read: %v\n%s", p.at, err, buf[:n])
 	}
-	if req, ok := msg.(*sip.Request); ok && p.at == pbxAddr && req.Method == sip.OPTIONS && !p.o.pings {
+	if req, ok := msg.(*sip.Request); ok && (p.at == pbxAddr || p.at == spareAddr) && req.Method == sip.OPTIONS && !p.o.pings {
 		p.reply(req, 200, "OK", "", "") // is it there? It is
 		return p.receive(within)
 	}
