@@ -39,12 +39,20 @@ var errSlow = errors.New("too slow")
 // chunk is what is read at once.
 const chunk = 4 << 10
 
-// Read gives away a piece of the next whole message.
-func (c *conn) Read(b []byte) (int, error) {
+// whole waits until there is a whole message to give away.
+func (c *conn) whole() error {
 	for c.ready == 0 {
 		if err := c.next(); err != nil {
-			return 0, err
+			return err
 		}
+	}
+	return nil
+}
+
+// Read gives away a piece of the next whole message.
+func (c *conn) Read(b []byte) (int, error) {
+	if err := c.whole(); err != nil {
+		return 0, err
 	}
 	n := copy(b, c.buf[:c.ready])
 	c.drop(n)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,7 +39,10 @@ type connections struct {
 // TLS security is what to shake hands with. l may be nil: then only connections of
 // Bring come in. Close ends it.
 func (g *Guard) Listener(network string, l net.Listener, security *tls.Config) *Listener {
-	w := &Listener{g: g, network: network, inner: l, security: security, ready: make(chan *conn), shut: make(chan struct{})}
+	w := &Listener{
+		g: g, network: network, inner: l, security: security,
+		ready: make(chan *conn), shut: make(chan struct{}), young: map[*conn]bool{},
+	}
 	if l != nil {
 		w.pumping.Go(w.pump)
 	}
@@ -55,11 +59,14 @@ type Listener struct {
 	once     sync.Once
 	shut     chan struct{}
 	pumping  sync.WaitGroup
-	last     *conn // what Accept returned last; only Accept uses it
+	mu       sync.Mutex
+	young    map[*conn]bool // connections that have sent no whole message yet
+	last     *conn          // what Accept returned last; only Accept uses it
 }
 
-// Accept returns the next connection that has shaken hands; an error only when
-// the listener is closed.
+// Accept returns the next connection that has shaken hands and sent a whole message:
+// those who never do are no business of the library, which would keep tables for
+// them. An error only when the listener is closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l.last != nil {
 		close(l.last.taken) // who asks for the next one has dealt with it
@@ -81,7 +88,7 @@ func (l *Listener) Addr() net.Addr {
 	return l.inner.Addr()
 }
 
-// Close ends the listener; connections live on.
+// Close ends the listener; connections that were accepted live on.
 func (l *Listener) Close() error {
 	var err error
 	l.once.Do(func() {
@@ -90,8 +97,34 @@ func (l *Listener) Close() error {
 			err = l.inner.Close()
 		}
 	})
+	l.mu.Lock()
+	young := slices.Collect(maps.Keys(l.young))
+	l.mu.Unlock()
+	for _, w := range young {
+		_ = w.Close()
+	}
 	l.pumping.Wait()
 	return err
+}
+
+// born and grown keep the list of the young ones, whom Close ends.
+func (l *Listener) born(w *conn) {
+	l.mu.Lock()
+	l.young[w] = true
+	l.mu.Unlock()
+	select {
+	case <-l.shut: // maybe after Close has looked
+		_ = w.Close()
+	default:
+	}
+}
+
+func (l *Listener) grown(w *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if delete(l.young, w); len(l.young) == 0 {
+		l.young = map[*conn]bool{} // a map does not become smaller by itself
+	}
 }
 
 // Bring hands over a connection that we have opened, to a PBX, as if it had come
@@ -168,7 +201,9 @@ func (l *Listener) take(c net.Conn) {
 		_ = raw.Close() // without a word: TLS would want one
 		return
 	}
+	l.born(w)
 	l.pumping.Go(func() {
+		defer l.grown(w)
 		if secure != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
 			err := secure.HandshakeContext(ctx)
@@ -178,6 +213,10 @@ func (l *Listener) take(c net.Conn) {
 				_ = w.Close()
 				return
 			}
+		}
+		if w.whole() != nil {
+			_ = w.Close()
+			return
 		}
 		select {
 		case l.ready <- w:

@@ -31,6 +31,7 @@ type hall struct {
 	at  string
 
 	mu    sync.Mutex
+	taken int // connections that the library has
 	heard []string
 	gone  []string
 }
@@ -81,6 +82,9 @@ func (h *hall) serve(l net.Listener) {
 		if err != nil {
 			return
 		}
+		h.mu.Lock()
+		h.taken++
+		h.mu.Unlock()
 		go func() {
 			defer c.Close()
 			buf := make([]byte, 1<<16)
@@ -394,6 +398,37 @@ func FuzzFrame(f *testing.F) {
 		}
 		if size, bad := frame(b, looked); size != whole || bad != broken {
 			t.Errorf("%d %v, want %d %v: %s", size, bad, whole, broken, fmt.Sprint(looked))
+		}
+	})
+}
+
+// The library sees a connection when its first message is whole, not before, and
+// never one that only keeps itself alive; closing the listener ends those that it
+// has not seen, at once.
+func TestLibrarySeesWhoSpeaks(t *testing.T) {
+	inHall(t, Options{}, func(h *hall) {
+		taken := func() int {
+			h.so()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.taken
+		}
+		half, quiet := h.dial(), h.dial()
+		h.send(half, message[:20])
+		h.send(quiet, "\r\n\r\n")
+		if n := taken(); n != 0 {
+			t.Errorf("the library has %d connections before any message", n)
+		}
+		h.send(half, message[20:])
+		if heard, _ := h.so(); taken() != 1 || len(heard) != 1 || heard[0] != message {
+			t.Errorf("the library has %d connections and heard %q", taken(), heard)
+		}
+		begun := time.Now()
+		if err := h.l.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took != 0 || !ended(quiet) || ended(half) {
+			t.Errorf("closing took %v; the young one is ended %v, the other %v", took, ended(quiet), ended(half))
 		}
 	})
 }
