@@ -16,6 +16,8 @@ type conn struct {
 	flow     flow
 	ours     bool // we opened it
 	stranger bool // counted as one; guarded by connections.mu
+	given    bool // to whoever accepts; guarded by connections.mu
+	spoken   bool // has sent a whole message
 
 	buf    []byte    // read and not given away
 	ready  int       // so much of it may be
@@ -90,6 +92,10 @@ func (c *conn) next() error {
 		return c.fill()
 	}
 	c.begun, c.quiet, c.breaks = time.Time{}, time.Now(), 0
+	if !c.spoken {
+		c.spoken = true
+		c.g.conns.heard(c)
+	}
 	if err := c.pay(); err != nil {
 		return err
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"maps"
 	"net"
-	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +14,7 @@ const (
 	maxConns     = 16384 // of everybody
 	maxStrangers = 4096  // of those without a registration
 	maxPerSource = 1024  // of them, from one address: an office behind its router
+	maxSilent    = 128   // of these, that could have sent a message and have not
 
 	handshakeWait = 5 * time.Second  // for TLS
 	messageWait   = 10 * time.Second // from a message's first byte to its last
@@ -26,22 +24,13 @@ const (
 	maxMessage = 64 << 10 // of one message on a stream
 )
 
-// connections are all that are open.
-type connections struct {
-	mu        sync.Mutex
-	open      map[flow]*conn
-	strangers map[netip.Addr]int // how many of them, by source
-	unknown   int                // their sum
-	peak      int                // most that were open since the maps were made
-}
-
 // Listener wraps a listening socket for streams; network is TCP or TLS, and with
 // TLS security is what to shake hands with. l may be nil: then only connections of
 // Bring come in. Close ends it.
 func (g *Guard) Listener(network string, l net.Listener, security *tls.Config) *Listener {
 	w := &Listener{
 		g: g, network: network, inner: l, security: security,
-		ready: make(chan *conn), shut: make(chan struct{}), young: map[*conn]bool{},
+		ready: make(chan *conn), shut: make(chan struct{}),
 	}
 	if l != nil {
 		w.pumping.Go(w.pump)
@@ -59,9 +48,7 @@ type Listener struct {
 	once     sync.Once
 	shut     chan struct{}
 	pumping  sync.WaitGroup
-	mu       sync.Mutex
-	young    map[*conn]bool // connections that have sent no whole message yet
-	last     *conn          // what Accept returned last; only Accept uses it
+	last     *conn // what Accept returned last; only Accept uses it
 }
 
 // Accept returns the next connection that has shaken hands and sent a whole message:
@@ -97,34 +84,11 @@ func (l *Listener) Close() error {
 			err = l.inner.Close()
 		}
 	})
-	l.mu.Lock()
-	young := slices.Collect(maps.Keys(l.young))
-	l.mu.Unlock()
-	for _, w := range young {
+	for _, w := range l.g.conns.waiting(l.network) {
 		_ = w.Close()
 	}
 	l.pumping.Wait()
 	return err
-}
-
-// born and grown keep the list of the young ones, whom Close ends.
-func (l *Listener) born(w *conn) {
-	l.mu.Lock()
-	l.young[w] = true
-	l.mu.Unlock()
-	select {
-	case <-l.shut: // maybe after Close has looked
-		_ = w.Close()
-	default:
-	}
-}
-
-func (l *Listener) grown(w *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if delete(l.young, w); len(l.young) == 0 {
-		l.young = map[*conn]bool{} // a map does not become smaller by itself
-	}
 }
 
 // Bring hands over a connection that we have opened, to a PBX, as if it had come
@@ -132,7 +96,7 @@ func (l *Listener) grown(w *conn) {
 // has taken it over.
 func (l *Listener) Bring(ctx context.Context, c net.Conn) error {
 	w := l.g.wrap(l.network, c)
-	w.ours = true
+	w.ours, w.given = true, true
 	if !l.g.conns.add(w, false) {
 		return errors.Join(net.ErrClosed, c.Close())
 	}
@@ -201,9 +165,7 @@ func (l *Listener) take(c net.Conn) {
 		_ = raw.Close() // without a word: TLS would want one
 		return
 	}
-	l.born(w)
 	l.pumping.Go(func() {
-		defer l.grown(w)
 		if secure != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
 			err := secure.HandshakeContext(ctx)
@@ -214,81 +176,24 @@ func (l *Listener) take(c net.Conn) {
 				return
 			}
 		}
+		if oldest := l.g.conns.listen(w); oldest != nil {
+			l.g.Stats.Refused.Add(1)
+			_ = oldest.Close()
+		}
+		select {
+		case <-l.shut: // maybe after Close has looked
+			_ = w.Close()
+		default:
+		}
 		if w.whole() != nil {
 			_ = w.Close()
 			return
 		}
+		l.g.conns.give(w)
 		select {
 		case l.ready <- w:
 		case <-l.shut:
 			_ = w.Close()
 		}
 	})
-}
-
-// add counts a connection in; false when there are too many. One that comes from
-// the address of another has taken its place: that one is gone, whatever we have
-// heard of it yet.
-func (c *connections) add(w *conn, stranger bool) bool {
-	c.mu.Lock()
-	old := c.open[w.flow]
-	c.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-	from := source(w.flow.remote.Addr())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.open) >= maxConns || stranger && (c.unknown >= maxStrangers || c.strangers[from] >= maxPerSource) {
-		return false
-	}
-	c.open[w.flow] = w
-	c.peak = max(c.peak, len(c.open))
-	if w.stranger = stranger; stranger {
-		c.strangers[from]++
-		c.unknown++
-	}
-	return true
-}
-
-// know takes a connection out of the count of strangers.
-func (c *connections) know(f flow) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if w := c.open[f]; w != nil {
-		c.settle(w)
-	}
-}
-
-// settle ends a connection's time as a stranger. The caller holds the lock.
-func (c *connections) settle(w *conn) {
-	if !w.stranger {
-		return
-	}
-	w.stranger = false
-	c.unknown--
-	from := source(w.flow.remote.Addr())
-	if c.strangers[from]--; c.strangers[from] <= 0 {
-		delete(c.strangers, from)
-	}
-}
-
-// remove counts a connection out.
-func (c *connections) remove(w *conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.settle(w)
-	if c.open[w.flow] == w {
-		delete(c.open, w.flow)
-	}
-	if c.peak > 256 && len(c.open) < c.peak/4 { // a map does not become smaller by itself
-		c.open, c.strangers, c.peak = maps.Clone(c.open), maps.Clone(c.strangers), len(c.open)
-	}
-}
-
-// Connections tells how many connections are open, and how many are strangers'.
-func (g *Guard) Connections() (open, strangers int) {
-	g.conns.mu.Lock()
-	defer g.conns.mu.Unlock()
-	return len(g.conns.open), g.conns.unknown
 }

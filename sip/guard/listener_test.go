@@ -232,7 +232,9 @@ func TestConnectionCaps(t *testing.T) {
 	inHall(t, Options{}, func(h *hall) {
 		var all []net.Conn
 		for range maxPerSource {
-			all = append(all, h.dial())
+			c := h.dial()
+			h.send(c, message)
+			all = append(all, c)
 		}
 		if c := h.dial(); !ended(c) {
 			t.Error("one too many is let in")
@@ -251,6 +253,38 @@ func TestConnectionCaps(t *testing.T) {
 		}
 		if open, strangers := h.g.Connections(); open != maxPerSource+1 || strangers != maxPerSource {
 			t.Errorf("%d open, %d strangers", open, strangers)
+		}
+	})
+}
+
+// Of those who could speak and do not, one address may have so many; then the oldest
+// goes, so that they keep nobody out. Who has spoken stays, though it has to wait
+// until the messages of its address are paid for.
+func TestSilentConnections(t *testing.T) {
+	inHall(t, Options{}, func(h *hall) {
+		var speakers, silent []net.Conn
+		for range 2 * maxSilent {
+			c := h.dial()
+			h.send(c, message)
+			speakers = append(speakers, c)
+		}
+		for range maxSilent + 3 {
+			c := h.dial()
+			h.send(c, "OPTIONS sip")
+			silent = append(silent, c)
+		}
+		for i, c := range silent {
+			if got, want := ended(c), i < 3; got != want {
+				t.Errorf("silent connection %d: ended %v, want %v", i, got, want)
+			}
+		}
+		late := h.dial()
+		h.send(late, message)
+		time.Sleep(9 * time.Second)
+		for i, c := range append(speakers, late) {
+			if ended(c) {
+				t.Errorf("speaker %d has ended", i)
+			}
 		}
 	})
 }
