@@ -147,7 +147,7 @@ func proveBackup(file string) (said string, err error) {
 	if err := a.Extract(dir, func(name string) bool { return !isKey(name) && !strings.HasPrefix(name, tlsDir+"/") }); err != nil {
 		return "", err
 	}
-	rows, err := proveFiles(file, dir)
+	rows, cut, err := proveFiles(file, dir)
 	if err != nil {
 		return "", err
 	}
@@ -155,19 +155,26 @@ func proveBackup(file string) (said string, err error) {
 	if !hasKeys(a) {
 		said += ", WITHOUT keys: keep the folder keys of the data directory too"
 	}
+	if cut != nil { // it is a true copy of that all the same
+		said += "; but " + inside(cut, dir)
+	}
 	return said, nil
 }
 
-// proveFiles proves the database and the audit log that were unpacked from file.
-func proveFiles(file, dir string) (rows int, err error) {
+// proveFiles proves the database and the audit log that were unpacked from file. cut
+// tells of rows that were missing when the backup was made.
+func proveFiles(file, dir string) (rows int, cut, err error) {
 	if err := bolt.Check(filepath.Join(dir, databaseFile)); err != nil {
-		return 0, fmt.Errorf("%s: %s", file, inside(err, dir))
+		return 0, nil, fmt.Errorf("%s: %s", file, inside(err, dir))
 	}
-	rows, err = journal.Verify(filepath.Join(dir, journalDir))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("%s: audit log: %s", file, inside(err, dir))
+	rows, err = journal.Verify(filepath.Join(dir, journalDir), journal.Head{})
+	switch {
+	case errors.Is(err, journal.ErrCut):
+		return rows, err, nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return 0, nil, fmt.Errorf("%s: audit log: %s", file, inside(err, dir))
 	}
-	return rows, nil
+	return rows, nil, nil
 }
 
 // inside is what an error says, with file names as they are in the backup: dir is

@@ -110,7 +110,7 @@ func unpackForServer(a *archive.Archive, file, tmp, keys string) error {
 	if err := a.Extract(tmp, func(name string) bool { return keys == "" || !isKey(name) }); err != nil {
 		return err
 	}
-	if _, err := proveFiles(file, tmp); err != nil {
+	if _, _, err := proveFiles(file, tmp); err != nil {
 		return err
 	}
 	to := filepath.Join(tmp, keysDir)

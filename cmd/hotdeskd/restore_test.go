@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"hotdeskd/hotdesk"
 	"hotdeskd/internal/archive"
+	"hotdeskd/journal"
 	"hotdeskd/store/bolt"
 )
 
@@ -239,5 +241,21 @@ func TestVerifyWritesNoKeys(t *testing.T) {
 	}
 	if _, err := cli(t, "restore", file, "--data-dir", filepath.Join(t.TempDir(), "data")); err == nil {
 		t.Error("restored what cannot be written")
+	}
+}
+
+// A backup of a log whose newest rows were cut off is a true copy, and says so.
+func TestVerifyTellsOfACutLog(t *testing.T) {
+	t.Parallel()
+	data := exampleData(t)
+	j, err := journal.Open(filepath.Join(data, journalDir), journal.Options{})
+	if err == nil {
+		err = errors.Join(j.AppendNow(hotdesk.AuditRow{Op: "1", Action: "audit.cut", Detail: map[string]string{"missing_line": "7"}}), j.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cli(t, "backup", "verify", exampleBackup(t, data, true)); err != nil || !strings.Contains(out, "sound") || !strings.Contains(out, "line number 7 was missing") {
+		t.Errorf("%s %v", out, err)
 	}
 }
