@@ -35,8 +35,12 @@ type stored struct {
 func (j *Journal) drain(ctx context.Context, store hotdesk.Store) (moved bool, err error) {
 	var rows []stored
 	var rev hotdesk.Rev
-	err = store.View(ctx, func(r hotdesk.Reader) error {
+	var head Head
+	err = store.View(ctx, func(r hotdesk.Reader) (err error) {
 		rev = r.Rev()
+		if head, err = readHead(r); err != nil {
+			return err
+		}
 		for kv, err := range r.Scan(hotdesk.AuditPrefix) {
 			if err != nil {
 				return err
@@ -46,6 +50,9 @@ func (j *Journal) drain(ctx context.Context, store hotdesk.Store) (moved bool, e
 		return nil
 	})
 	if err != nil {
+		return false, err
+	}
+	if err := j.checkHead(ctx, store, head); err != nil {
 		return false, err
 	}
 	if err := j.findWritten(rows); err != nil {
@@ -168,12 +175,11 @@ func (j *Journal) move(ctx context.Context, store hotdesk.Store, rows []stored) 
 		if err := j.appendNew(group); err != nil {
 			return err
 		}
-		for keys := range slices.Chunk(group, hotdesk.MaxTxnKeys) {
-			_, err := store.Update(ctx, func(tx hotdesk.Txn) error {
+		for keys := range slices.Chunk(group, hotdesk.MaxTxnKeys-1) { // and the head
+			err := j.putHead(ctx, store, func(tx hotdesk.Txn) {
 				for _, s := range keys {
 					tx.Delete(s.key)
 				}
-				return nil
 			})
 			if err != nil {
 				return fmt.Errorf("delete audit rows that are in the file: %w", err)
@@ -277,27 +283,49 @@ func (j *Journal) Audit(limit int, before string) ([]hotdesk.AuditRow, error) {
 
 // Verify proves the whole audit log in dir, which may be a copy. It returns how many
 // lines are sound and, if not all are, ErrDamaged with the file and the line. The
-// first file may have predecessors that retention has deleted.
-func Verify(dir string) (n int, err error) {
+// first file may have predecessors that retention has deleted. ErrCut tells that the
+// lines fit together and the head is not among them, or was not at an earlier start.
+func Verify(dir string, head Head) (n int, err error) {
 	f := &files{dir: dir, prefix: "audit-"}
 	months, err := f.months()
 	if err != nil {
 		return 0, err
 	}
 	var last *line
+	var cut error
+	found := head == Head{}
+	look := func(l line) {
+		found = found || headOf(l) == head
+		if cut == nil {
+			cut = wasCut(l)
+		}
+	}
 	for _, month := range months {
-		sound, end, err := verifyFile(f.path(month), last)
+		sound, end, err := verifyFile(f.path(month), last, look)
 		n += sound
 		if err != nil {
 			return n, err
 		}
 		last = end
 	}
-	return n, nil
+	if !found {
+		return n, fmt.Errorf("%w: line number %d, which the store knows, is not there", ErrCut, head.Seq)
+	}
+	return n, cut
 }
 
-// verifyFile proves one file that continues the line before (nil: the first of all).
-func verifyFile(path string, before *line) (n int, last *line, err error) {
+// wasCut is ErrCut of a row that tells it.
+func wasCut(l line) error {
+	var row hotdesk.AuditRow
+	if err := json.Unmarshal(l.Row, &row); err != nil || row.Action != cutAction {
+		return nil // what cannot be read tells nothing; the chain holds it all the same
+	}
+	return fmt.Errorf("%w before %s: line number %s was missing (line number %d tells it)", ErrCut, row.Time.UTC().Format(time.RFC3339), row.Detail["missing_line"], l.Seq)
+}
+
+// verifyFile proves one file that continues the line before (nil: the first of all),
+// and shows each sound line to look.
+func verifyFile(path string, before *line, look func(line)) (n int, last *line, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return 0, nil, fmt.Errorf("verify the journal: %w", err)
@@ -315,7 +343,9 @@ func verifyFile(path string, before *line) (n int, last *line, err error) {
 			if l, err = decodeLine(text[:len(text)-1], true); err == nil {
 				err = begins(l, before)
 			}
-			before = &l
+			if before = &l; err == nil {
+				look(l)
+			}
 		}
 		if err != nil {
 			return n, nil, fmt.Errorf("%s line %d: %w", path, n+1, err)

@@ -35,7 +35,7 @@ func write(t *testing.T, dir string, n int) []string {
 	if err != nil || len(names) != 3 {
 		t.Fatalf("files %q, %v, want 3", names, err)
 	}
-	if got, err := Verify(dir); got != 3*n || err != nil {
+	if got, err := Verify(dir, Head{}); got != 3*n || err != nil {
 		t.Fatalf("Verify: %d, %v, want %d", got, err, 3*n)
 	}
 	return names
@@ -59,7 +59,7 @@ func TestVerifyFindsEveryChangedByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("%s line %d:", path, 1+bytes.Count(sound[:at], []byte("\n")))
-		if _, err := Verify(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), want) {
+		if _, err := Verify(dir, Head{}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), want) {
 			t.Errorf("change %d, byte %d (%q to %q): %v, want ErrDamaged at %s", i, at, sound[at], spoilt[at], err, want)
 		}
 		if err := os.WriteFile(path, sound, 0o600); err != nil {
@@ -134,7 +134,7 @@ func TestVerifyFindsMovedLines(t *testing.T) {
 		if err := c.spoil(write(t, dir, 5)); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := Verify(dir); n != c.sound || errors.Is(err, ErrDamaged) != c.bad {
+		if n, err := Verify(dir, Head{}); n != c.sound || errors.Is(err, ErrDamaged) != c.bad {
 			t.Errorf("%s: %d lines sound, %v, want %d and damage %v", c.name, n, err, c.sound, c.bad)
 		}
 	}

@@ -13,9 +13,14 @@
 // through a queue that never makes a call wait.
 //
 // The chain shows a changed, removed or inserted line, and a file taken out from
-// between others. It cannot show that the newest lines were cut off, nor that
-// somebody wrote the whole chain anew: for that, copy the last hash to a place of
-// its own from time to time.
+// between others. That the newest lines, or the newest files, were cut off shows
+// against the head: the store keeps the number and the hash of the newest line that
+// was moved from there, and a start that does not find that line writes a row
+// audit.cut, which Verify reports from then on. What cannot be seen: lines cut off
+// that came past the store (AppendNow) after the head; the oldest files removed, which
+// is retention; and that somebody wrote the whole chain anew and the store's head with
+// it, for no key goes into the hashes. Against the last, copy the newest hash to a
+// place of its own from time to time.
 //
 // Months are UTC, and files never go back: when the clock does, the newest file goes
 // on. Retention is deleting the oldest files.

@@ -195,6 +195,13 @@ func (f *files) ready() error {
 	return nil
 }
 
+// head is the newest line, which is durable.
+func (f *files) head() Head {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return headOf(f.last)
+}
+
 func (f *files) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

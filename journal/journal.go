@@ -37,6 +37,8 @@ type Journal struct {
 	direct  []string            // the newest that came by AppendNow, oldest first
 	checked bool                // the files were searched for what was left in the store
 	bad     map[string]struct{} // keys of rows that cannot be read: logged once
+	head    Head                // that the store has
+	told    Head                // that was missing, and a row says so
 }
 
 // Open opens the journal in dir, which it creates if needed. It cuts a line that a

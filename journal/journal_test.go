@@ -113,7 +113,7 @@ func ops(t testing.TB, j *Journal) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Verify(j.audit.dir); err != nil || n != len(rows) {
+	if n, err := Verify(j.audit.dir, j.Head()); err != nil || n != len(rows) {
 		t.Errorf("Verify: %d sound of %d, %v", n, len(rows), err)
 	}
 	var out []string

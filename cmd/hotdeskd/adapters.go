@@ -64,4 +64,4 @@ func (h history) Calls(user hotdesk.Extension, device hotdesk.DeviceID, limit in
 	return calls, err
 }
 
-func (h history) Verify() (int, error) { return journal.Verify(h.dir) }
+func (h history) Verify() (int, error) { return journal.Verify(h.dir, h.Head()) }

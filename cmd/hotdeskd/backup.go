@@ -55,18 +55,22 @@ func createBackup(f *clientFlags) *cobra.Command {
 		if _, err := os.Lstat(file); err == nil {
 			return "", fmt.Errorf("%s exists already; give another name, or remove it", file)
 		}
-		out, err := os.OpenFile(file+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		part := file + ".part"
+		out, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // never through a link that lies there
+		if errors.Is(err, os.ErrExist) {
+			return "", fmt.Errorf("%s exists already: another backup is being made, or one was cut off; if none is, remove it", part)
+		}
 		if err != nil {
 			return "", err
 		}
 		err = c.Backup(ctx, keys, out)
 		if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
 			var said string
-			if said, err = proveBackup(file + ".part"); err == nil {
-				return file + ": " + said, os.Rename(file+".part", file)
+			if said, err = proveBackup(part); err == nil {
+				return file + ": " + said, os.Rename(part, file)
 			}
 		}
-		return "", errors.Join(err, os.Remove(file+".part"))
+		return "", errors.Join(err, os.Remove(part))
 	})
 	c.Flags().BoolVar(&keys, "keys", false, "with keys and certificates; without them no PIN and no phone is recognised after a restore")
 	return c
@@ -82,125 +86,97 @@ func verifyBackup(f *clientFlags) *cobra.Command {
 	}}
 }
 
-// proveBackup unpacks a backup beside it and examines what came out.
+// backupLimits are far above what an office has in many years.
+var backupLimits = archive.Limits{Files: 10_000, File: 8 << 30, Total: 16 << 30}
+
+// openBackup opens a backup, every byte of which is proven, and looks whether what
+// is in it belongs into a data directory and is enough for one.
+func openBackup(file string) (*archive.Archive, error) {
+	a, err := archive.Open(file, backupLimits)
+	if err != nil {
+		return nil, err
+	}
+	need := map[string]bool{databaseFile: true, databaseFile + ".id": true}
+	for _, f := range a.Files {
+		if !inBackup(f.Name) {
+			return nil, errors.Join(fmt.Errorf("%s: %w: %q belongs in no data directory", file, archive.ErrDamaged, f.Name), a.Close())
+		}
+		delete(need, f.Name)
+	}
+	for name := range need {
+		return nil, errors.Join(fmt.Errorf("%s: %w: %s is not in it", file, archive.ErrDamaged, name), a.Close())
+	}
+	return a, nil
+}
+
+// inBackup tells whether writeBackup puts a file of this name into a backup.
+func inBackup(name string) bool {
+	folder, rest, nested := strings.Cut(name, "/")
+	switch {
+	case !nested:
+		return name == databaseFile || name == databaseFile+".id"
+	case folder == keysDir, folder == journalDir:
+		return !strings.Contains(rest, "/")
+	}
+	return folder == soundsDir || folder == tlsDir
+}
+
+const keySuffix = ".key"
+
+// isKey tells whether a file of a backup is in the folder of the keys.
+func isKey(name string) bool { return strings.HasPrefix(name, keysDir+"/") }
+
+// hasKeys tells whether there are keys in a backup, whatever its manifest says.
+func hasKeys(a *archive.Archive) bool {
+	return slices.ContainsFunc(a.Files, func(f archive.File) bool { return isKey(f.Name) && strings.HasSuffix(f.Name, keySuffix) })
+}
+
+// proveBackup unpacks a backup beside it and examines what came out. Keys and
+// certificates are proven where they are: no copy of them touches the disk.
 func proveBackup(file string) (said string, err error) {
-	if _, err := os.Stat(file); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(filepath.Dir(file), ".hotdeskd-verify-")
+	a, err := openBackup(file)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	m, rows, err := unpackBackup(file, dir)
+	defer func() { err = errors.Join(err, a.Close()) }()
+	dir, done, err := scratch(filepath.Dir(file), verifyScratch)
 	if err != nil {
 		return "", err
 	}
-	said = fmt.Sprintf("sound; made %s by %s, %d files, %d audit rows", stamp(&m.Created), m.Version, len(m.Files), rows)
-	if !m.Keys {
+	defer func() { err = errors.Join(err, os.RemoveAll(dir), done()) }()
+	if err := a.Extract(dir, func(name string) bool { return !isKey(name) && !strings.HasPrefix(name, tlsDir+"/") }); err != nil {
+		return "", err
+	}
+	rows, cut, err := proveFiles(file, dir)
+	if err != nil {
+		return "", err
+	}
+	said = fmt.Sprintf("sound; made %s by %s, %d files, %d audit rows", stamp(&a.Created), a.Version, len(a.Files), rows)
+	if !hasKeys(a) {
 		said += ", WITHOUT keys: keep the folder keys of the data directory too"
+	}
+	if cut != nil { // it is a true copy of that all the same
+		said += "; but " + inside(cut, dir)
 	}
 	return said, nil
 }
 
-// unpackBackup unpacks a backup and proves its database and its audit log.
-func unpackBackup(file, dir string) (m archive.Manifest, rows int, err error) {
-	if m, err = archive.Extract(file, dir); err != nil {
-		return m, 0, err
-	}
+// proveFiles proves the database and the audit log that were unpacked from file. cut
+// tells of rows that were missing when the backup was made.
+func proveFiles(file, dir string) (rows int, cut, err error) {
 	if err := bolt.Check(filepath.Join(dir, databaseFile)); err != nil {
-		return m, 0, fmt.Errorf("%s: %w", file, err)
+		return 0, nil, fmt.Errorf("%s: %s", file, inside(err, dir))
 	}
-	rows, err = journal.Verify(filepath.Join(dir, journalDir))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return m, 0, fmt.Errorf("%s: audit log: %w", file, err)
+	rows, err = journal.Verify(filepath.Join(dir, journalDir), journal.Head{})
+	switch {
+	case errors.Is(err, journal.ErrCut):
+		return rows, err, nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return 0, nil, fmt.Errorf("%s: audit log: %s", file, inside(err, dir))
 	}
-	return m, rows, nil
+	return rows, nil, nil
 }
 
-// restoreCommand puts a backup into an empty data directory. It needs no server,
-// and must have none.
-func restoreCommand() *cobra.Command {
-	var dir, keys string
-	c := &cobra.Command{Use: "restore FILE", Short: "Put a backup into an empty data directory, for the server to start on", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		if err := restore(args[0], filepath.Clean(dir), keys); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: restored; start it: hotdeskd serve --data-dir %s (with the --config FILE that you used before; it is not in the backup)\n", dir, dir)
-		return err
-	}}
-	c.Flags().StringVar(&dir, "data-dir", "./data", "data directory to make; must be empty or absent")
-	c.Flags().StringVar(&keys, "keys", "", "folder with the keys, for a backup without them")
-	return c
-}
-
-// restore makes the directory at once or not at all.
-func restore(file, dir, keys string) error {
-	if _, err := os.Stat(file); err != nil {
-		return err
-	}
-	old, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if len(old) > 0 {
-		return fmt.Errorf("%s is not empty; stop the server and move it away first: mv %s %s.old", dir, dir, strings.TrimRight(dir, "/"))
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".hotdeskd-restore-")
-	if err != nil {
-		return err
-	}
-	err = func() error {
-		m, _, err := unpackBackup(file, tmp)
-		if err != nil {
-			return err
-		}
-		switch {
-		case keys != "":
-			if err := os.RemoveAll(filepath.Join(tmp, keysDir)); err != nil {
-				return err
-			}
-			if err := os.CopyFS(filepath.Join(tmp, keysDir), os.DirFS(keys)); err != nil {
-				return fmt.Errorf("keys: %w", err)
-			}
-		case !m.Keys:
-			return fmt.Errorf("%s was made without keys; say where they are: --keys FOLDER (it was the folder keys of the data directory)", file)
-		}
-		if err := protectKeys(filepath.Join(tmp, keysDir)); err != nil {
-			return err
-		}
-		if old != nil {
-			if err := os.Remove(dir); err != nil {
-				return err
-			}
-		}
-		return os.Rename(tmp, dir)
-	}()
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
-	}
-	return nil
-}
-
-// protectKeys gives the keys the mode that the server wants to see.
-func protectKeys(dir string) error {
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("keys: %w", err)
-	}
-	if len(files) == 0 {
-		return fmt.Errorf("keys: %s is empty", dir)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return err
-	}
-	for f := range slices.Values(files) {
-		if err := os.Chmod(filepath.Join(dir, f.Name()), 0o400); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// inside is what an error says, with file names as they are in the backup: dir is
+// gone when somebody reads it.
+func inside(err error, dir string) string { return strings.ReplaceAll(err.Error(), dir+"/", "") }

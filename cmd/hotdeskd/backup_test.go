@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,14 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	if _, err := cli(t, "backup", "create", full, socket); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("over another backup: %v", err)
+	}
+	victim, linked := filepath.Join(dir, "victim"), filepath.Join(dir, "linked.zip")
+	s.must("link", errors.Join(os.WriteFile(victim, []byte("mine"), 0o600), os.Symlink(victim, linked+".part")))
+	if _, err := cli(t, "backup", "create", linked, socket); err == nil || !strings.Contains(err.Error(), linked+".part exists already") {
+		t.Errorf("through a link: %v", err)
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "mine" {
+		t.Errorf("behind the link is %q, %v", b, err)
 	}
 	s.must("logout", p.api.Post(s.context(), "/devices/HD0001/logout", nil, nil)) // after the backups
 	p.kill()

@@ -198,10 +198,16 @@ func readDesired(path string) ([]byte, error) {
 }
 
 func exportCommand(f *clientFlags) *cobra.Command {
-	return action(f, "export", "Print the server's state as a file that apply takes", 0, func(ctx context.Context, c *admin.Client, _ []string) (string, error) {
+	c := action(f, "export", "Print the server's state as a file that apply takes", 0, func(ctx context.Context, c *admin.Client, _ []string) (string, error) {
 		text, err := c.Export(ctx)
 		return string(text), err
 	})
+	c.Long = `Prints the server's state as a file that apply takes. PINs and secrets are not in
+it: "pin_set: true" and "sealed" stand in their place and keep what the server has.
+So apply cannot bring back a user who was deleted, nor fill another server, unless
+you write a PIN for each user into the file. For that, make a backup with its keys:
+hotdeskd backup create FILE --keys, and later hotdeskd restore FILE.`
+	return c
 }
 
 func siteCommand(f *clientFlags) *cobra.Command {

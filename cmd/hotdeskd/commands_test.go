@@ -222,3 +222,12 @@ func TestRemoteCommands(t *testing.T) {
 		}
 	}
 }
+
+// The help of export says what is not in an export, and what to do instead.
+func TestExportHelp(t *testing.T) {
+	t.Parallel()
+	out, err := cli(t, "export", "--help")
+	if err != nil || !strings.Contains(out, "PINs and secrets are not in") || !strings.Contains(out, "backup create FILE --keys") {
+		t.Errorf("%s %v", out, err)
+	}
+}

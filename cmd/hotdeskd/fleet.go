@@ -53,7 +53,7 @@ the audit log.`,
 	fl.StringVar(&c.Transport, "transport", "", "SIP transport of the phones: udp, tcp or tls (default: the server's own)")
 	fl.StringVar(&c.Name, "name", "", "name of the fleet's site: fleet- and letters or digits (default: six hex digits)")
 	fl.DurationVar(&c.Patience, "patience", time.Minute, "give up when no phone has got on for so long")
-	fl.StringVar(&remove, "remove", "", "only remove the fleet of this name, which an earlier run had to leave behind")
+	fl.StringVar(&remove, "remove", "", "only remove the fleet of exactly this name, which an earlier run had to leave behind; refused when a real phone or person is in it")
 	return cmd
 }
 
@@ -102,10 +102,15 @@ func (e lineError) Error() string { return strings.ReplaceAll(e.error.Error(), "
 func (e lineError) Unwrap() error { return e.error }
 
 func removeFleet(cmd *cobra.Command, api *admin.Client, name string) error {
-	if _, err := fleet.Remove(cmd.Context(), fleetServer{api}, name); err != nil {
-		return err
+	was, _, err := fleet.Remove(cmd.Context(), fleetServer{api}, name)
+	if err != nil {
+		return inOneLine(err)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing of it is on the server\n", name)
+	said := "nothing of it is on the server"
+	if was != "" {
+		said = "removed " + was
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, said)
 	return err
 }
 

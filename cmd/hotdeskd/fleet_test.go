@@ -136,25 +136,34 @@ func TestFleetNamesWhoDoesNotBoot(t *testing.T) {
 	s.untouched()
 }
 
-// A fleet whose name or numbers are taken is refused before anything is written,
-// and --remove takes the old one away.
+// A fleet whose name is taken is refused before anything is written. --remove takes
+// the old one away when a fleet made all of it, and otherwise nothing: it names
+// the phone, and real people and phones whose site is called so stay.
 func TestFleetCollides(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.apply(office("127.0.0.1:9"))
-	s.apply("sites:\n  - {name: fleet-one}\nusers:\n  - {extension: \"555\", name: fleet-one 1, pin: \"407133\"}\ndevices:\n  - {mac: 020000000009, model: yealink-t46u, site: fleet-one}\n")
+	s.apply("sites:\n  - {name: fleet-one}\nusers:\n  - {extension: \"555\", name: fleet-one 1, pin: \"407133\"}\n  - {extension: \"90001\", name: fleet-one 1, pin: \"407133\"}\ndevices:\n  - {mac: 020000000009, model: yealink-t46u, site: fleet-one}\n")
 	rows := len(s.audit())
 	_, err := s.storm(t.Context(), fleet.Config{Phones: 2, Storm: fleet.Boot, Name: "fleet-one"})
 	if !errors.Is(err, fleet.ErrTaken) || !strings.Contains(err.Error(), "--remove fleet-one") || !strings.Contains(err.Error(), "555") {
 		t.Errorf("a second fleet of the name: %v", err)
 	}
+	if _, err := s.command("sim", "fleet", "--remove", "fleet-one"); !errors.Is(err, fleet.ErrNotOurs) || !strings.Contains(err.Error(), "020000000009") {
+		t.Errorf("an office that is called like a fleet: %v", err)
+	}
 	if now := len(s.audit()); now != rows {
 		t.Errorf("%d rows were written", now-rows)
 	}
-	if out, err := s.command("sim", "fleet", "--remove", "fleet-one"); err != nil || !strings.Contains(out, "nothing of it is on the server") {
+	s.must("remove the real phone", s.api.Delete(s.context(), "/devices/020000000009"))
+	if out, err := s.command("sim", "fleet", "--remove", "fleet-one"); err != nil || !strings.Contains(out, "removed 1 users (90001, …), the site") {
 		t.Errorf("remove: %q, %v", out, err)
 	}
+	s.must("the person of another number is still there", s.api.Delete(s.context(), "/users/555"))
 	s.untouched()
+	if out, err := s.command("sim", "fleet", "--remove", "fleet-one"); err != nil || !strings.Contains(out, "nothing of it is on the server") {
+		t.Errorf("remove again: %q, %v", out, err)
+	}
 	if _, err := s.command("sim", "fleet", "--remove", "roma"); !errors.Is(err, fleet.ErrConfig) {
 		t.Errorf("an office was taken for a fleet: %v", err)
 	}

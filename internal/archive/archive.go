@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -21,8 +20,12 @@ const manifestName = "manifest.json"
 // format is what this version writes and reads.
 const format = "hotdeskd-backup-1"
 
-// ErrDamaged: the file is no backup, or not a whole and unchanged one.
-var ErrDamaged = errors.New("the backup is damaged; use another copy")
+var (
+	// ErrDamaged: the file is no backup, or not a whole and unchanged one.
+	ErrDamaged = errors.New("the backup is damaged; use another copy")
+	// ErrTooMuch: more is in it than the limits let in.
+	ErrTooMuch = errors.New("more is in the backup than can be right")
+)
 
 // Manifest says what is in a backup.
 type Manifest struct {
@@ -120,85 +123,4 @@ func (c *counter) Write(b []byte) (int, error) {
 	c.sum.Write(b[:n])
 	c.n += int64(n)
 	return n, err
-}
-
-// Extract checks a backup whole and unpacks it into dir, which must exist.
-func Extract(path, dir string) (Manifest, error) {
-	z, err := zip.OpenReader(path)
-	if err != nil {
-		return Manifest{}, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
-	}
-	defer func() { _ = z.Close() }() // it was only read
-	m, err := readManifest(&z.Reader)
-	if err != nil {
-		return m, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
-	}
-	for _, pass := range []func(*zip.File, File) error{check, func(f *zip.File, _ File) error { return unpack(f, dir) }} {
-		for i, f := range m.Files {
-			if err := pass(z.File[i], f); err != nil {
-				return m, fmt.Errorf("%s: %s: %w", path, f.Name, err)
-			}
-		}
-	}
-	return m, nil
-}
-
-// readManifest reads the last file; the others must be those it names.
-func readManifest(z *zip.Reader) (m Manifest, err error) {
-	if len(z.File) == 0 || z.File[len(z.File)-1].Name != manifestName {
-		return m, errors.New("it has no manifest")
-	}
-	f, err := z.File[len(z.File)-1].Open()
-	if err != nil {
-		return m, err
-	}
-	err = errors.Join(json.NewDecoder(io.LimitReader(f, 16<<20)).Decode(&m), f.Close())
-	switch {
-	case err != nil:
-		return m, err
-	case m.Format != format:
-		return m, fmt.Errorf("its format is %q and this program reads %q", m.Format, format)
-	case !slices.EqualFunc(m.Files, z.File[:len(z.File)-1], func(f File, in *zip.File) bool { return f.Name == in.Name }):
-		return m, errors.New("there is more or less in it than its manifest says")
-	}
-	for _, f := range m.Files {
-		if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
-			return m, fmt.Errorf("%q is no name of a file", f.Name)
-		}
-	}
-	return m, nil
-}
-
-func check(f *zip.File, want File) error {
-	in, err := f.Open()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	sum := &counter{w: io.Discard, sum: sha256.New()}
-	_, err = io.Copy(sum, in)
-	if err = errors.Join(err, in.Close()); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if sum.n != want.Size || hex.EncodeToString(sum.sum.Sum(nil)) != want.SHA256 {
-		return fmt.Errorf("%w: its content is not what the manifest says", ErrDamaged)
-	}
-	return nil
-}
-
-// unpack writes one file and makes it durable.
-func unpack(f *zip.File, dir string) error {
-	to := filepath.Join(dir, filepath.FromSlash(f.Name))
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	in, err := f.Open()
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return errors.Join(err, in.Close())
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close(), in.Close())
 }

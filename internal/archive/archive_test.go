@@ -41,9 +41,15 @@ func extract(t *testing.T, backup []byte) (dir string, m Manifest, err error) {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	m, err = Extract(path, dir)
-	return dir, m, err
+	a, err := Open(path, limits)
+	if err != nil {
+		return dir, m, err
+	}
+	return dir, a.Manifest, errors.Join(a.Extract(dir, func(string) bool { return true }), a.Close())
 }
+
+// limits let the example in.
+var limits = Limits{Files: 5, File: 1 << 20, Total: 2 << 20}
 
 // What was put in comes out, and nobody else can read it.
 func TestRoundTrip(t *testing.T) {
@@ -136,6 +142,8 @@ func TestForeign(t *testing.T) {
 		"one too few":   make(`{"format":"hotdeskd-backup-1","files":[{"name":"x","size":0,"sha256":"` + empty + `"}]}`),
 		"leads out":     make(`{"format":"hotdeskd-backup-1","files":[{"name":"../x","size":0,"sha256":"`+empty+`"}]}`, "../x"),
 		"absolute name": make(`{"format":"hotdeskd-backup-1","files":[{"name":"/tmp/x","size":0,"sha256":"`+empty+`"}]}`, "/tmp/x"),
+		"twice":         make(`{"format":"hotdeskd-backup-1","files":[{"name":"x","size":0,"sha256":"`+empty+`"},{"name":"x","size":0,"sha256":"`+empty+`"}]}`, "x", "x"),
+		"another way":   make(`{"format":"hotdeskd-backup-1","files":[{"name":"y/../x","size":0,"sha256":"`+empty+`"}]}`, "y/../x"),
 	} {
 		if _, _, err := extract(t, backup); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
@@ -143,5 +151,87 @@ func TestForeign(t *testing.T) {
 	}
 	if _, _, err := extract(t, make(`{"format":"hotdeskd-backup-1","files":[{"name":"x","size":0,"sha256":"`+empty+`"}]}`, "x")); err != nil {
 		t.Errorf("a good one, for comparison: %v", err)
+	}
+}
+
+// A backup that would unpack to more files or bytes than the limits let in is
+// refused before anything is unpacked, whatever its manifest says of them.
+func TestTooMuch(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		parts  []Part
+		want   error
+	}{
+		"at the limits":  {Limits{Files: 2, File: 5, Total: 8}, []Part{text("a", "12345"), text("b", "123")}, nil},
+		"too many files": {Limits{Files: 1, File: 5, Total: 8}, []Part{text("a", "12345"), text("b", "123")}, ErrTooMuch},
+		"a file":         {Limits{Files: 2, File: 4, Total: 8}, []Part{text("a", "12345"), text("b", "123")}, ErrTooMuch},
+		"all together":   {Limits{Files: 2, File: 5, Total: 7}, []Part{text("a", "12345"), text("b", "123")}, ErrTooMuch},
+	} {
+		var b bytes.Buffer
+		if err := Write(&b, Manifest{}, c.parts); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "backup.zip")
+		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, err := Open(path, c.limits)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		if err == nil {
+			_ = a.Close()
+		}
+	}
+}
+
+// A member that unpacks to more than its manifest says is read no further than
+// that: a gigabyte of zeroes costs no gigabyte of work.
+func TestBomb(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(w, zeroes{}, 1<<24); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := digest(r.File[0], 10)
+	if err == nil || n.n > 11 {
+		t.Errorf("%d bytes were read of a member of 10: %v", n.n, err)
+	}
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// Only the files that are wanted are written.
+func TestExtractSome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup.zip")
+	if err := os.WriteFile(path, example(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := Open(path, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := errors.Join(a.Extract(dir, func(name string) bool { return name != "keys/pepper" }), a.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "keys")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the keys were written too: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a.db")); err != nil {
+		t.Error(err)
 	}
 }

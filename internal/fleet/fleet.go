@@ -77,6 +77,8 @@ var (
 	ErrBehind = errors.New("not every phone got there")
 	// ErrLeft: not everything could be removed again.
 	ErrLeft = errors.New("not removed")
+	// ErrNotOurs: among what would be removed is something that no fleet made.
+	ErrNotOurs = errors.New("that holds what no fleet made")
 )
 
 // Fleet is one storm. New builds it, Run runs it once.
@@ -194,18 +196,30 @@ func checkName(name string) error {
 // says so, which no vendor's phone has), extensions have five digits and begin with
 // 9: the server reads them out to whoever logs in, so they are not longer.
 func newSeats(name string, n int, models []string) []*seat {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	sum := h.Sum64()
-	begin := 90000 + int(sum>>40)%(MaxPhones+1-n)
+	begin := firstExtension + int(hash(name)>>40)%(MaxPhones+1-n)
 	seats := make([]*seat, n)
 	for i := range seats {
 		seats[i] = &seat{
-			n: i, mac: fmt.Sprintf("02%06x%04x", sum>>8&0xffffff, i+1), model: models[i%len(models)],
+			n: i, mac: fmt.Sprintf("%s%04x", macPrefix(name), i+1), model: models[i%len(models)],
 			ext: fmt.Sprint(begin + i), pin: newPIN(), commit: make(chan struct{}),
 		}
 	}
 	return seats
+}
+
+// firstExtension is the smallest that a fleet may have; there are MaxPhones.
+const firstExtension = 90000
+
+// macPrefix is how the MACs of a fleet's phones begin: four digits that count follow.
+func macPrefix(name string) string { return fmt.Sprintf("02%06x", hash(name)>>8&0xffffff) }
+
+// userName is what the n-th person of a fleet is called, counted from 1.
+func userName(fleet string, n int) string { return fmt.Sprintf("%s %d", fleet, n) }
+
+func hash(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return h.Sum64()
 }
 
 // newPIN is six digits at random in a form that no rule against weak PINs refuses:

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ type api struct {
 	busy    map[string]int   // refused so often
 	events  []Event
 	written []string
+	slow    time.Duration // that a refused write takes
 }
 
 func (a *api) Read(_ context.Context, path string, out any) error {
@@ -43,20 +45,26 @@ func (a *api) Read(_ context.Context, path string, out any) error {
 	return json.Unmarshal(b, out)
 }
 
-func (a *api) write(what string) error {
+func (a *api) write(ctx context.Context, what string) error {
+	a.mu.Lock()
+	a.written = append(a.written, what)
+	refused := a.refuse[what]
+	a.mu.Unlock()
+	if refused != nil {
+		wait, cancel := context.WithTimeout(ctx, a.slow)
+		defer cancel()
+		<-wait.Done()
+		return cmp.Or(ctx.Err(), refused)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.written = append(a.written, what)
-	if err := a.refuse[what]; err != nil {
-		return err
-	}
 	if a.busy[what] > 0 {
 		a.busy[what]--
 		return errors.New("device in call")
 	}
 	switch kind, id, _ := strings.Cut(strings.TrimPrefix(what, "DELETE /"), "/"); kind {
 	case "sites":
-		a.sites = nil
+		a.sites = without(a.sites, func(s site) bool { return s.Name == id })
 	case "users":
 		a.users = without(a.users, func(u user) bool { return u.Extension == id })
 	case "devices":
@@ -74,9 +82,11 @@ func without[T any](all []T, is func(T) bool) (rest []T) {
 	return rest
 }
 
-func (a *api) Post(_ context.Context, path string, _, _ any) error { return a.write("POST " + path) }
-func (a *api) Delete(_ context.Context, path string) error         { return a.write("DELETE " + path) }
-func (a *api) Apply(context.Context, []byte) error                 { return a.write("APPLY") }
+func (a *api) Post(ctx context.Context, path string, _, _ any) error {
+	return a.write(ctx, "POST "+path)
+}
+func (a *api) Delete(ctx context.Context, path string) error { return a.write(ctx, "DELETE "+path) }
+func (a *api) Apply(ctx context.Context, _ []byte) error     { return a.write(ctx, "APPLY") }
 func (a *api) Events(context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for _, ev := range a.events {
@@ -89,30 +99,42 @@ func (a *api) Events(context.Context) iter.Seq2[Event, error] {
 
 // leftover is a server with an office and a fleet of two, one of them logged in.
 func leftover() *api {
-	id := "HD0001"
-	mine := device{ID: &id, MAC: "020000000001", Site: "fleet-x"}
-	other := mine
-	other.MAC = "020000000002"
-	office := device{ID: &id, MAC: "805ec0000001", Site: "roma"}
+	id := func(n int) *string { s := fmt.Sprintf("HD%04d", n); return &s }
+	ext := "90001"
 	return &api{
-		sites:   []site{{Name: "fleet-x"}},
-		users:   []user{{Extension: "100", Name: "fleet-xavier"}, {Extension: "90001", Name: "fleet-x 1", Devices: []string{id}}, {Extension: "90002", Name: "fleet-x 2"}},
-		devices: []device{office, mine, other},
-		refuse:  map[string]error{}, busy: map[string]int{},
+		sites: []site{{Name: "fleet-x"}, {Name: "roma", Country: "IT"}},
+		users: []user{{Extension: "100", Name: "fleet-xavier"}, {Extension: "90001", Name: "fleet-x 1", Devices: []string{"HD0002"}}, {Extension: "90002", Name: "fleet-x 2"}},
+		devices: []device{
+			{ID: id(1), MAC: "805ec0000001", Site: "roma"},
+			{ID: id(2), MAC: mac(1), Site: "fleet-x", User: &ext},
+			{ID: id(3), MAC: mac(2), Site: "fleet-x"},
+		},
+		refuse: map[string]error{}, busy: map[string]int{},
 		status: `{"pin_hash":"argon2id","ivr_lines":200}`,
 	}
 }
 
+// mac is that of the n-th phone of fleet-x.
+func mac(n int) string { return fmt.Sprintf("%s%04x", macPrefix("fleet-x"), n) }
+
 // Removing takes what is the fleet's, logs out who is logged in, waits for calls
-// that are still ending, and touches nothing else.
+// that are still ending, and touches nothing else: not even who is called so
+// without a number of the fleet, or has the number without the name.
 func TestRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := leftover()
-		a.busy["DELETE /devices/020000000001"] = 40
-		if left, err := Remove(t.Context(), a, "fleet-x"); err != nil || left != "" {
-			t.Fatalf("left %q: %v", left, err)
+		others := []user{
+			{Extension: "555", Name: "fleet-x 3"}, {Extension: "90003", Name: "fleet-x 03"}, {Extension: "90004", Name: "fleet-x the chief"},
+			{Extension: "90005", Name: "Anna"}, {Extension: "90005", Name: "fleet-x-2 5"}, {Extension: "090006", Name: "fleet-x 6"},
+			{Extension: "90001", Name: "fleet-x 8"}, {Extension: "90007", Name: "fleet-x 7", PBX: json.RawMessage(`{"name":"main"}`)},
 		}
-		if len(a.users) != 1 || len(a.devices) != 1 || len(a.sites) != 0 {
+		a.users = append(a.users, others...)
+		a.busy["DELETE /devices/"+mac(1)] = 40
+		was, left, err := Remove(t.Context(), a, "fleet-x")
+		if err != nil || left != "" || was != "2 devices ("+mac(1)+", …), 2 users (90001, …), the site" {
+			t.Fatalf("was %q, left %q: %v", was, left, err)
+		}
+		if len(a.users) != 1+len(others)-1 || len(a.devices) != 1 || len(a.sites) != 1 {
 			t.Errorf("there are %v %v %v", a.users, a.devices, a.sites)
 		}
 		if a.written[0] != "POST /users/90001/logout" {
@@ -121,22 +143,49 @@ func TestRemove(t *testing.T) {
 	})
 }
 
-// What cannot be removed is told, with the way to do it later, within two minutes;
-// a server that does not answer is given up earlier.
+// When real phones, people or rules would be harmed, nothing at all is deleted and
+// nobody logged out, and the refusal names what is in the way.
+func TestRemoveHarmsNobody(t *testing.T) {
+	person, one := "100", "90001"
+	for says, change := range map[string]func(*api){
+		"HD0001 (805ec0000001) in the site":                      func(a *api) { a.devices[0].Site = "fleet-x" },
+		"(" + mac(0) + ") in the site":                           func(a *api) { a.devices[2].MAC = mac(0) },
+		"(" + mac(MaxPhones+1) + ") in the site":                 func(a *api) { a.devices[2].MAC = mac(MaxPhones + 1) },
+		"user 100 (fleet-xavier), who is logged in at " + mac(2): func(a *api) { a.devices[2].User = &person },
+		"HD0001 (805ec0000001), where user 90001 is logged in":   func(a *api) { a.devices[0].User = &one },
+		"HD0001 (805ec0000001), whose default user is 90002":     func(a *api) { a.devices[0].DefaultUser = "90002" },
+		"the site fleet-x has a country, networks":               func(a *api) { a.sites[0].Networks = []string{"10.0.0.0/8"} },
+		"user 90001 (fleet-x 1), and there is no site fleet-x":   func(a *api) { a.sites = a.sites[1:]; a.devices = a.devices[:1] },
+	} {
+		a := leftover()
+		change(a)
+		_, left, err := Remove(t.Context(), a, "fleet-x")
+		if !errors.Is(err, ErrNotOurs) || !errors.Is(err, ErrLeft) || !strings.Contains(err.Error(), says) || left == "" {
+			t.Errorf("%v, want %q (left %q)", err, says, left)
+		}
+		if len(a.written) > 0 {
+			t.Errorf("%s: written: %v", says, a.written)
+		}
+	}
+}
+
+// What cannot be removed is told with the server's last refusal and the way to do it
+// later, within two minutes; a server that does not answer is given up earlier.
 func TestRemoveGivesUp(t *testing.T) {
 	for _, x := range []struct {
 		refused, says string
 		within        time.Duration
 	}{
-		{"DELETE /devices/020000000002", "1 devices (020000000002, …), the site of fleet-x (no)", removing + time.Second},
+		{"DELETE /devices/" + mac(2), "1 devices (" + mac(2) + ", …), the site of fleet-x (no)", removing + time.Second},
 		{"DELETE /sites/fleet-x", "the site of fleet-x (no)", removing + time.Second},
 		{"GET /users", "what there is of fleet-x (no)", mostSilent*time.Second + time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := leftover()
 			a.refuse[x.refused] = errors.New("no")
+			a.slow = removing / 20
 			began := time.Now()
-			_, err := Remove(t.Context(), a, "fleet-x")
+			_, _, err := Remove(t.Context(), a, "fleet-x")
 			if !errors.Is(err, ErrLeft) || !strings.Contains(err.Error(), x.says) || !strings.Contains(err.Error(), "--remove fleet-x") {
 				t.Errorf("%s refused: %v", x.refused, err)
 			}
