@@ -218,9 +218,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 // otherVault has other keys than quickVault.
 type otherVault struct{ quickVault }
 
-func (otherVault) Derive(purpose, id string, n uint64) hotdesk.Secret {
-	return quickVault{}.Derive("other "+purpose, id, n)
-}
+func (otherVault) Fingerprint() string { return "other" }
 
 // slowVault lets somebody else save a user while an apply hashes a PIN.
 type slowVault struct {

@@ -26,6 +26,8 @@ type Vault interface {
 	Derive(purpose, id string, n uint64) Secret
 	Seal(label string, plain Secret) (string, error)
 	Unseal(label, sealed string) (Secret, error)
+	// Fingerprint tells one set of keys from another, and nothing of them.
+	Fingerprint() string
 }
 
 // Options of New; all are required but Log.
@@ -150,12 +152,12 @@ func (s *Service) seed(ctx context.Context) error {
 // sameKeys refuses data that was made with other key files: every PIN would be
 // wrong and every phone a stranger, without a word.
 func (s *Service) sameKeys(tx Txn) error {
-	now := s.vault.Derive("fingerprint", "", 1).Reveal()
+	now := s.vault.Fingerprint()
 	stored, ok, err := get[string](tx, keysKey)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
+	case !ok, stored == s.vault.Derive("fingerprint", "", 1).Reveal(): // as it was written before, of the device key alone
 		return put(tx, keysKey, now)
 	case stored != now:
 		return fmt.Errorf("%w: the files in keys/ are not those that this data was made with; put the old ones back from your backup (without them no PIN and no phone would be recognised)", ErrInvalid)

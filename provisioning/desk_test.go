@@ -63,6 +63,8 @@ func (quickVault) VerifyPIN(_ context.Context, pin hotdesk.Secret, hash string) 
 	return sum("pin", pin.Reveal()) == hash, nil
 }
 
+func (quickVault) Fingerprint() string { return "quick" }
+
 func (quickVault) Derive(purpose, id string, n uint64) hotdesk.Secret {
 	return hotdesk.Secret(sum(purpose, id, fmt.Sprint(n))[:26])
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,11 +25,12 @@ const sealVersion = "v1:"
 
 // Vault computes with the keys. All methods may be called from any goroutine.
 type Vault struct {
-	pepper []byte
-	device []byte
-	sealer cipher.AEAD
-	gate   *gate
-	work   func(func()) // runs one hash; replaced in tests
+	pepper  []byte
+	device  []byte
+	sealing []byte
+	sealer  cipher.AEAD
+	gate    *gate
+	work    func(func()) // runs one hash; replaced in tests
 }
 
 // Open reads the key files of the directory dir (keys/ in the data directory). When
@@ -48,7 +50,7 @@ func Open(dir string) (*Vault, error) {
 		return nil, fmt.Errorf("use the sealing key: %w", err)
 	}
 	return &Vault{
-		pepper: keys[pepperFile], device: keys[deviceFile], sealer: sealer,
+		pepper: keys[pepperFile], device: keys[deviceFile], sealing: keys[sealingFile], sealer: sealer,
 		gate: newGate(), work: func(hash func()) { hash() },
 	}, nil
 }
@@ -68,11 +70,23 @@ func (v *Vault) DeriveKey(purpose string) []byte {
 	return v.mac(deriveKey, purpose, "", 0)
 }
 
+// Fingerprint is the same for the same three keys and tells nothing of them: 64 hex
+// digits.
+func (v *Vault) Fingerprint() string {
+	m := hmac.New(sha256.New, v.mac(deriveFingerprint, "", "", 0))
+	for _, key := range [][]byte{v.pepper, v.sealing} {
+		sum := sha256.Sum256(key)
+		m.Write(sum[:])
+	}
+	return hex.EncodeToString(m.Sum(nil))
+}
+
 // What a derived value is for, so that a secret handed to a phone is never part of
 // a key that the server keeps.
 const (
-	deriveSecret byte = 1
-	deriveKey    byte = 2
+	deriveSecret      byte = 1
+	deriveKey         byte = 2
+	deriveFingerprint byte = 3
 )
 
 // mac is HMAC-SHA-256 over the fields, each text with its length before it: no two

@@ -287,3 +287,46 @@ func BenchmarkDerive(b *testing.B) {
 		v.Derive("sip", "HD0001", 7)
 	}
 }
+
+// The fingerprint stays with the keys, and changes with any one of the three files.
+func TestFingerprint(t *testing.T) {
+	first, second := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "keys")
+	print := func(dir string) string {
+		t.Helper()
+		v, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Fingerprint()
+	}
+	was := print(first)
+	if again := print(first); again != was || len(was) != 64 {
+		t.Errorf("%q and then %q", was, again)
+	}
+	print(second)
+	for _, name := range []string{pepperFile, deviceFile, sealingFile} {
+		own, err := os.ReadFile(filepath.Join(first, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := os.ReadFile(filepath.Join(second, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(key []byte) {
+			t.Helper()
+			path := filepath.Join(first, name)
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, key, 0o400); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(other)
+		if got := print(first); got == was {
+			t.Errorf("another %s is not noticed", name)
+		}
+		put(own)
+	}
+}
