@@ -46,9 +46,10 @@ func TestApplyRefuses(t *testing.T) {
 		says string
 	}{
 		"weak PIN":                   {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151", PIN: ptr("1234")}}}, hotdesk.ErrWeakPIN, "user 151"},
-		"no PIN":                     {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151"}}}, hotdesk.ErrWeakPIN, "user 151"},
+		"no PIN":                     {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "151"}}}, hotdesk.ErrInvalid, "user 151: the PIN is missing"},
 		"unknown model":              {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("nokia-3310"), Site: ptr("roma")}}}, hotdesk.ErrUnknownModel, "nokia-3310"},
-		"unknown site":               {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("yealink-t46u"), Site: ptr("oslo")}}}, hotdesk.ErrInvalid, "oslo"},
+		"unknown site":               {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("yealink-t46u"), Site: ptr("oslo")}}}, hotdesk.ErrInvalid, `no site "oslo"; add it under sites first, or use one of roma`},
+		"site in other letters":      {hotdesk.Desired{Users: []hotdesk.UserSpec{good}, Devices: []hotdesk.DeviceSpec{{MAC: mac(8).String(), Model: ptr("yealink-t46u"), Site: ptr("Roma")}}}, hotdesk.ErrInvalid, `it is written "roma"`},
 		"shadows emergency":          {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "112", PIN: ptr("4071")}}}, hotdesk.ErrShadowsEmergency, "112"},
 		"shadows with the prefix":    {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "0113", PIN: ptr("4071")}}}, hotdesk.ErrShadowsEmergency, "0113"},
 		"sub-code as extension":      {hotdesk.Desired{Users: []hotdesk.UserSpec{good, {Extension: "5", PIN: ptr("4071")}}}, hotdesk.ErrCodeConflict, "user 5"},

@@ -125,7 +125,7 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 		return d, fmt.Errorf("%w: %s: model %q; use one of %s", ErrUnknownModel, where, d.Model, s.modelIDs())
 	}
 	if t.sites[d.Site] == nil {
-		return d, fmt.Errorf("%w: %s: there is no site %q; add it under sites first", ErrInvalid, where, d.Site)
+		return d, fmt.Errorf("%w: %s: there is no site %q; %s", ErrInvalid, where, d.Site, t.siteHint(d.Site))
 	}
 	if d.Type != HotDesk && d.Type != Fixed {
 		return d, fmt.Errorf("%w: %s: type %q must be hot-desk or fixed", ErrInvalid, where, d.Type)
@@ -145,6 +145,20 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 		}
 	}
 	return d, cleanText(where+": desk", d.Desk)
+}
+
+// siteHint says what to do about the name of a site that is not there.
+func (t *target) siteHint(name string) string {
+	names := slices.Sorted(maps.Keys(t.sites))
+	for _, known := range names {
+		if strings.EqualFold(known, name) {
+			return fmt.Sprintf("it is written %q", known)
+		}
+	}
+	if len(names) == 0 || len(names) > 10 {
+		return "add it under sites first"
+	}
+	return "add it under sites first, or use one of " + strings.Join(names, ", ")
 }
 
 // modelIDs lists the known models for an error that must say what would be right.

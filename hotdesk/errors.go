@@ -33,7 +33,7 @@ var (
 	ErrInUse = errors.New("in use")
 	// ErrNobody: nobody is logged in on the device.
 	ErrNobody = errors.New("nobody is logged in")
-	// ErrWeakPIN: the PIN is missing, too short, too long or easily guessed.
+	// ErrWeakPIN: the PIN is too short, too long or easily guessed.
 	ErrWeakPIN = errors.New("weak PIN")
 	// ErrUnknownModel: no phone model has this id.
 	ErrUnknownModel = errors.New("unknown model")

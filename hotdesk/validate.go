@@ -239,7 +239,7 @@ func (t *target) checkUser(u *User, reserved []string) error {
 		return fmt.Errorf("%w: %s: dialling the login code with %s means another hot-desk code; give the user another extension", ErrCodeConflict, where, u.Extension)
 	}
 	if u.HotDesk && u.PINHash == "" {
-		return fmt.Errorf("%w: %s: the PIN is missing; a hot-desk user needs one of 4 to 16 digits", ErrWeakPIN, where)
+		return fmt.Errorf("%w: %s: the PIN is missing; a hot-desk user needs one of 4 to 16 digits", ErrInvalid, where)
 	}
 	if u.PBX != nil && t.pbxs[u.PBX.Name] == nil {
 		return fmt.Errorf("%w: %s: pbx.name: there is no pbx %q", ErrInvalid, where, u.PBX.Name)
