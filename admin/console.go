@@ -154,7 +154,7 @@ func (s *Server) setup(c *gin.Context) {
 		s.page(c, http.StatusUnprocessableEntity, "setup", form)
 		return
 	}
-	session, err := s.Access.UseLink(c.Request.Context(), c.Param("code"), form.Name, hotdesk.Secret(strings.TrimSpace(c.PostForm("password"))))
+	session, err := s.Access.UseLink(c.Request.Context(), c.Param("code"), form.Name, hotdesk.Secret(strings.TrimSpace(c.PostForm("password"))), remoteHost(c.Request))
 	if err != nil {
 		form.Error, form.Open = s.say(err), s.Access.LinkOpen(c.Param("code"))
 		s.page(c, http.StatusUnprocessableEntity, "setup", form)
