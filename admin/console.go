@@ -41,7 +41,7 @@ func (s *Server) console() error {
 	r.Use(func(c *gin.Context) {
 		c.Header("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		c.Header("Cache-Control", "no-store")
-	})
+	}, form)
 	for _, name := range []string{"console.css", "console.js", "htmx.min.js", "htmx.LICENSE"} {
 		r.StaticFileFS("/static/"+name, name, http.FS(static))
 	}
@@ -91,6 +91,29 @@ func (s *Server) console() error {
 	})
 	s.pages = r
 	return nil
+}
+
+// form reads a form, of either encoding, into memory and never to a file; one that
+// is larger than any of ours is refused before it is kept.
+func form(c *gin.Context) {
+	if c.Request.Method != http.MethodPost {
+		return
+	}
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
+	err := c.Request.ParseForm()
+	if err == nil {
+		err = c.Request.ParseMultipartForm(maxForm)
+	}
+	var large *http.MaxBytesError
+	switch {
+	case err == nil || errors.Is(err, http.ErrNotMultipart):
+	case errors.As(err, &large):
+		c.Abort()
+		c.String(http.StatusRequestEntityTooLarge, "This form is too large.\n")
+	default:
+		c.Abort()
+		c.String(http.StatusBadRequest, "This form cannot be read. Load the page again.\n")
+	}
 }
 
 func given(text string) *string {
@@ -201,13 +224,11 @@ func remoteHost(r *http.Request) string {
 
 // live tells an open page that something changed, at most four times a second.
 func (s *Server) live(c *gin.Context) {
-	c.Header("Content-Type", "text/event-stream")
-	c.Header("X-Accel-Buffering", "no")
-	c.Writer.WriteHeaderNow()
-	if _, err := c.Writer.WriteString(": live\n\n"); err != nil {
+	out := s.openStream(c, "live")
+	if out == nil {
 		return
 	}
-	c.Writer.Flush()
+	defer out.close()
 	ctx, stop := context.WithCancel(c.Request.Context())
 	defer stop()
 	changed := make(chan struct{}, 1)
@@ -221,8 +242,9 @@ func (s *Server) live(c *gin.Context) {
 			}
 		}
 	}()
-	alive := time.NewTicker(heartbeat)
+	alive, check := time.NewTicker(heartbeat), time.NewTicker(s.recheck)
 	defer alive.Stop()
+	defer check.Stop()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	<-pause.C
@@ -232,16 +254,17 @@ func (s *Server) live(c *gin.Context) {
 		case <-changed:
 			text = "data: changed\n\n"
 		case <-alive.C:
+		case <-check.C:
 			if !s.still(c.Request) {
 				return
 			}
+			continue
 		case <-ctx.Done():
 			return
 		}
-		if _, err := c.Writer.WriteString(text); err != nil {
+		if out.send(text) != nil {
 			return
 		}
-		c.Writer.Flush()
 		pause.Reset(250 * time.Millisecond)
 		select {
 		case <-pause.C:
