@@ -41,18 +41,18 @@ func (s *Server) console() error {
 	r.Use(func(c *gin.Context) {
 		c.Header("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		c.Header("Cache-Control", "no-store")
-	}, form)
+	})
 	for _, name := range []string{"console.css", "console.js", "htmx.min.js", "htmx.LICENSE"} {
 		r.StaticFileFS("/static/"+name, name, http.FS(static))
 	}
 	r.GET("/signin", func(c *gin.Context) { s.page(c, http.StatusOK, "signin", signIn{Next: c.Query("next")}) })
-	r.POST("/signin", s.signIn)
+	r.POST("/signin", form, s.signIn)
 	r.POST("/signout", s.signOut)
 	r.GET("/setup/:code", func(c *gin.Context) {
 		s.page(c, http.StatusOK, "setup", setup{Open: s.Access.LinkOpen(c.Param("code")), Name: "admin"})
 	})
-	r.POST("/setup/:code", s.setup)
-	signedIn := r.Group("/", s.signedIn)
+	r.POST("/setup/:code", form, s.setup)
+	signedIn := r.Group("/", s.signedIn, form)
 	signedIn.GET("/", func(c *gin.Context) { s.desk(c, "", nil) })
 	signedIn.GET("/live", s.live)
 	signedIn.POST("/devices/:id/logout", func(c *gin.Context) {
