@@ -48,6 +48,7 @@ type Access struct {
 	used     map[string]time.Time // tokens, since the start
 	visits   visits
 	guesses  guesses
+	making   sync.Mutex // of tokens, one at a time: their names differ
 }
 
 // token is a token's record (key /token/<id>).
@@ -81,7 +82,7 @@ func New(o Options) (*Access, error) {
 		Options: o, ready: make(chan struct{}), changed: make(chan struct{}),
 		tokens: map[string]*token{}, accounts: map[string]*Account{}, used: map[string]time.Time{},
 		visits:  visits{sessions: map[string]visit{}, links: map[string]time.Time{}},
-		guesses: guesses{wrong: map[string]wrong{}, slot: make(chan struct{}, 1)},
+		guesses: newGuesses(),
 	}, nil
 }
 
@@ -208,7 +209,9 @@ func put(tx hotdesk.Txn, key string, rec any) error {
 	return nil
 }
 
-// Create makes a token; its text is returned this once.
+// Create makes a token; its text is returned this once. Its name is what the audit
+// log says, so it must be nobody else's: the server's own actors, a person's or a
+// good token's name is refused (hotdesk.ErrInvalid, hotdesk.ErrConflict).
 func (a *Access) Create(ctx context.Context, spec hotdesk.TokenSpec, by string) (hotdesk.APIToken, hotdesk.Secret, error) {
 	if err := checkName("token", spec.Name); err != nil {
 		return hotdesk.APIToken{}, "", err
@@ -220,6 +223,11 @@ func (a *Access) Create(ctx context.Context, spec hotdesk.TokenSpec, by string) 
 		return hotdesk.APIToken{}, "", fmt.Errorf("%w: ttl: it must be positive, like 90d or 12h", hotdesk.ErrInvalid)
 	}
 	now := a.Now().UTC()
+	a.making.Lock()
+	defer a.making.Unlock()
+	if err := a.nameFree(spec.Name, now); err != nil {
+		return hotdesk.APIToken{}, "", err
+	}
 	t := token{APIToken: hotdesk.APIToken{ID: random(5), Name: spec.Name, Role: spec.Role, Site: spec.Site, Created: now, By: by}}
 	if spec.TTL > 0 {
 		until := now.Add(spec.TTL)
@@ -236,6 +244,38 @@ func (a *Access) Create(ctx context.Context, spec hotdesk.TokenSpec, by string) 
 		return hotdesk.APIToken{}, "", err
 	}
 	return t.APIToken, hotdesk.Secret(text), nil
+}
+
+// reserved are the names by which the audit log calls the server's own actors: the
+// command line on the server is admin, the phones are phone.
+func reserved() []string {
+	own := []string{"phone", "server", "system", "hotdeskd", "cli"}
+	for _, by := range []hotdesk.Actor{hotdesk.ByIVR, hotdesk.ByAdmin, hotdesk.ByAPI, hotdesk.ByStaff, hotdesk.ByTimer} {
+		own = append(own, string(by))
+	}
+	return own
+}
+
+// nameFree refuses a new token's name that the audit log has for somebody else.
+func (a *Access) nameFree(name string, now time.Time) error {
+	for _, own := range reserved() {
+		if strings.EqualFold(name, own) {
+			return fmt.Errorf("%w: token: the name %q is what the audit log calls the server's own %s; choose one that says what the token is for", hotdesk.ErrInvalid, name, own)
+		}
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, acc := range a.accounts {
+		if strings.EqualFold(name, acc.Name) {
+			return fmt.Errorf("%w: token: %q is somebody who signs in to the console; choose another name", hotdesk.ErrConflict, name)
+		}
+	}
+	for id, t := range a.tokens {
+		if t.good(now) && strings.EqualFold(name, t.Name) {
+			return fmt.Errorf("%w: there is a token %s already (id %s); choose another name, or revoke that one first: hotdeskd token revoke %s", hotdesk.ErrConflict, t.Name, id, id)
+		}
+	}
+	return nil
 }
 
 // Tokens lists the tokens, oldest first.
@@ -330,7 +370,7 @@ func (a *Access) Accounts() []Account {
 // checkName takes what can stand in a key, a log line and a page.
 func checkName(kind, name string) error {
 	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@"
-	if name == "" || len(name) > 64 || strings.Trim(name, allowed) != "" {
+	if name == "" || len(name) > maxName || strings.Trim(name, allowed) != "" {
 		return fmt.Errorf("%w: %s: the name %q must have 1 to 64 letters, digits, '-', '_', '.' or '@'", hotdesk.ErrInvalid, kind, name)
 	}
 	return nil

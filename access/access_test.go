@@ -166,10 +166,10 @@ func TestLink(t *testing.T) {
 	if !h.LinkOpen(code) || h.LinkOpen(code+"x") {
 		t.Fatal("the link is not what it should be")
 	}
-	if _, err := h.UseLink(ctx, code, "anna", "short"); !errors.Is(err, hotdesk.ErrInvalid) || !h.LinkOpen(code) {
+	if _, err := h.UseLink(ctx, code, "anna", "short", "a"); !errors.Is(err, hotdesk.ErrInvalid) || !h.LinkOpen(code) {
 		t.Fatalf("a short password: %v", err)
 	}
-	session, err := h.UseLink(ctx, code, "anna", "correct horse")
+	session, err := h.UseLink(ctx, code, "anna", "correct horse", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,15 +177,15 @@ func TestLink(t *testing.T) {
 	if p, err := h.BySession(session); err != nil || p != want {
 		t.Errorf("signed in as %+v, %v", p, err)
 	}
-	if _, err := h.UseLink(ctx, code, "eve", "correct horse"); !errors.Is(err, hotdesk.ErrUnauthorized) {
+	if _, err := h.UseLink(ctx, code, "eve", "correct horse", "a"); !errors.Is(err, hotdesk.ErrUnauthorized) {
 		t.Errorf("the link a second time: %v", err)
 	}
 	late := h.NewLink()
 	h.add(LinkLife + time.Second)
-	if _, err := h.UseLink(ctx, late, "eve", "correct horse"); !errors.Is(err, hotdesk.ErrUnauthorized) || h.LinkOpen(late) {
+	if _, err := h.UseLink(ctx, late, "eve", "correct horse", "a"); !errors.Is(err, hotdesk.ErrUnauthorized) || h.LinkOpen(late) {
 		t.Errorf("an old link: %v", err)
 	}
-	if _, err := h.UseLink(ctx, h.NewLink(), "anna", "another password"); err != nil {
+	if _, err := h.UseLink(ctx, h.NewLink(), "anna", "another password", "a"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.BySession(session); !errors.Is(err, hotdesk.ErrUnauthorized) {

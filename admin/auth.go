@@ -18,7 +18,7 @@ type Access interface {
 	SignOut(session string)
 	NewLink() (code string)
 	LinkOpen(code string) bool
-	UseLink(ctx context.Context, code, name string, password hotdesk.Secret) (session string, err error)
+	UseLink(ctx context.Context, code, name string, password hotdesk.Secret, source string) (session string, err error)
 	Create(context.Context, hotdesk.TokenSpec, string) (hotdesk.APIToken, hotdesk.Secret, error)
 	Tokens() []hotdesk.APIToken
 	Revoke(ctx context.Context, idOrName, by string) error

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,10 +16,11 @@ import (
 	"hotdeskd/hotdesk"
 )
 
-// token makes an API token.
+// token makes an API token with a name of its own: "t1-owner".
 func (d *desk) token(role hotdesk.Role, site string) string {
 	d.t.Helper()
-	_, text, err := d.access.Create(context.Background(), hotdesk.TokenSpec{Name: string(role) + site, Role: role, Site: site}, "test")
+	name := fmt.Sprintf("t%d-%s%s", len(d.access.Tokens())+1, role, site)
+	_, text, err := d.access.Create(context.Background(), hotdesk.TokenSpec{Name: name, Role: role, Site: site}, "test")
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -189,13 +191,13 @@ func TestNobodyRaisesHimself(t *testing.T) {
 	if w := d.remote(admin, "POST", "/api/v1/tokens", `{"name":"x","role":"owner"}`); w.Code != 403 {
 		t.Errorf("an admin makes an owner: %d", w.Code)
 	}
-	if w := d.remote(admin, "DELETE", "/api/v1/tokens/owner", ""); w.Code != 403 {
+	if w := d.remote(admin, "DELETE", "/api/v1/tokens/t1-owner", ""); w.Code != 403 {
 		t.Errorf("an admin ends an owner: %d", w.Code)
 	}
 	if w := d.remote(admin, "POST", "/api/v1/tokens", `{"name":"x","role":"admin","ttl":"soon"}`); w.Code != 422 {
 		t.Errorf("a bad ttl: %d", w.Code)
 	}
-	if w := d.remote(owner, "DELETE", "/api/v1/tokens/admin", ""); w.Code != 204 {
+	if w := d.remote(owner, "DELETE", "/api/v1/tokens/t2-admin", ""); w.Code != 204 {
 		t.Errorf("an owner ends an admin: %d", w.Code)
 	}
 	if w := d.remote(admin, "GET", "/api/v1/devices", ""); w.Code != 401 {

@@ -46,13 +46,13 @@ func (s *Server) console() error {
 		r.StaticFileFS("/static/"+name, name, http.FS(static))
 	}
 	r.GET("/signin", func(c *gin.Context) { s.page(c, http.StatusOK, "signin", signIn{Next: c.Query("next")}) })
-	r.POST("/signin", s.signIn)
+	r.POST("/signin", form, s.signIn)
 	r.POST("/signout", s.signOut)
 	r.GET("/setup/:code", func(c *gin.Context) {
 		s.page(c, http.StatusOK, "setup", setup{Open: s.Access.LinkOpen(c.Param("code")), Name: "admin"})
 	})
-	r.POST("/setup/:code", s.setup)
-	signedIn := r.Group("/", s.signedIn)
+	r.POST("/setup/:code", form, s.setup)
+	signedIn := r.Group("/", s.signedIn, form)
 	signedIn.GET("/", func(c *gin.Context) { s.desk(c, "", nil) })
 	signedIn.GET("/live", s.live)
 	signedIn.POST("/devices/:id/logout", func(c *gin.Context) {
@@ -91,6 +91,29 @@ func (s *Server) console() error {
 	})
 	s.pages = r
 	return nil
+}
+
+// form reads a form, of either encoding, into memory and never to a file; one that
+// is larger than any of ours is refused before it is kept.
+func form(c *gin.Context) {
+	if c.Request.Method != http.MethodPost {
+		return
+	}
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
+	err := c.Request.ParseForm()
+	if err == nil {
+		err = c.Request.ParseMultipartForm(maxForm)
+	}
+	var large *http.MaxBytesError
+	switch {
+	case err == nil || errors.Is(err, http.ErrNotMultipart):
+	case errors.As(err, &large):
+		c.Abort()
+		c.String(http.StatusRequestEntityTooLarge, "This form is too large.\n")
+	default:
+		c.Abort()
+		c.String(http.StatusBadRequest, "This form cannot be read. Load the page again.\n")
+	}
 }
 
 func given(text string) *string {
@@ -154,7 +177,7 @@ func (s *Server) setup(c *gin.Context) {
 		s.page(c, http.StatusUnprocessableEntity, "setup", form)
 		return
 	}
-	session, err := s.Access.UseLink(c.Request.Context(), c.Param("code"), form.Name, hotdesk.Secret(strings.TrimSpace(c.PostForm("password"))))
+	session, err := s.Access.UseLink(c.Request.Context(), c.Param("code"), form.Name, hotdesk.Secret(strings.TrimSpace(c.PostForm("password"))), remoteHost(c.Request))
 	if err != nil {
 		form.Error, form.Open = s.say(err), s.Access.LinkOpen(c.Param("code"))
 		s.page(c, http.StatusUnprocessableEntity, "setup", form)
@@ -201,13 +224,11 @@ func remoteHost(r *http.Request) string {
 
 // live tells an open page that something changed, at most four times a second.
 func (s *Server) live(c *gin.Context) {
-	c.Header("Content-Type", "text/event-stream")
-	c.Header("X-Accel-Buffering", "no")
-	c.Writer.WriteHeaderNow()
-	if _, err := c.Writer.WriteString(": live\n\n"); err != nil {
+	out := s.openStream(c, "live")
+	if out == nil {
 		return
 	}
-	c.Writer.Flush()
+	defer out.close()
 	ctx, stop := context.WithCancel(c.Request.Context())
 	defer stop()
 	changed := make(chan struct{}, 1)
@@ -221,8 +242,9 @@ func (s *Server) live(c *gin.Context) {
 			}
 		}
 	}()
-	alive := time.NewTicker(heartbeat)
+	alive, check := time.NewTicker(heartbeat), time.NewTicker(s.recheck)
 	defer alive.Stop()
+	defer check.Stop()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	<-pause.C
@@ -232,16 +254,17 @@ func (s *Server) live(c *gin.Context) {
 		case <-changed:
 			text = "data: changed\n\n"
 		case <-alive.C:
+		case <-check.C:
 			if !s.still(c.Request) {
 				return
 			}
+			continue
 		case <-ctx.Done():
 			return
 		}
-		if _, err := c.Writer.WriteString(text); err != nil {
+		if out.send(text) != nil {
 			return
 		}
-		c.Writer.Flush()
 		pause.Reset(250 * time.Millisecond)
 		select {
 		case <-pause.C:

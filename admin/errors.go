@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -64,6 +65,10 @@ var problems = []struct {
 	{hotdesk.ErrUnknownOutcome, 503, "store_unavailable"},
 }
 
+// statusGone is what a request that its client gave up ends with in logs and
+// counters, as others do (nginx's 499); nobody reads the answer.
+const statusGone = 499
+
 // problem turns an error into what is sent. What is not in the table is ours to
 // mend: it is logged and told as no more than internal.
 func (s *Server) problem(err error) error {
@@ -75,6 +80,10 @@ func (s *Server) problem(err error) error {
 		if errors.Is(err, p.err) {
 			return &Problem{Title: http.StatusText(p.status), Status: p.status, Code: p.code, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
 		}
+	}
+	if errors.Is(err, context.Canceled) {
+		s.Log.Debug("API request given up by its client", "err", err)
+		return &Problem{Title: "Client Closed Request", Status: statusGone, Code: "cancelled", Detail: "the request was given up before it was done"}
 	}
 	s.Log.Error("API request failed", "err", err)
 	return &Problem{Title: "Internal Server Error", Status: 500, Code: "internal", Detail: "something went wrong; the server's log says what"}

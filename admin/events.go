@@ -4,18 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"hotdeskd/hotdesk"
 )
-
-// heartbeat is how often a quiet stream says that it is alive: proxies close
-// what says nothing for a minute.
-const heartbeat = 15 * time.Second
 
 // events is the stream of what happens, as server-sent events. A reader that
 // was away gives the last id it saw. It ends when the reader's rights do.
@@ -32,16 +30,11 @@ func (s *Server) events(c *gin.Context) {
 		}
 		after = n
 	}
-	c.Header("Content-Type", "text/event-stream")
-	c.Header("Cache-Control", "no-store")
-	c.Header("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
-	c.Writer.WriteHeaderNow()
-	if _, err := c.Writer.WriteString(": hotdeskd events\n\n"); err != nil {
+	out := s.openStream(c, "hotdeskd events")
+	if out == nil {
 		return
 	}
-	c.Writer.Flush()
-
+	defer out.close()
 	ctx, stop := context.WithCancel(c.Request.Context())
 	defer stop()
 	queue := make(chan hotdesk.Event)
@@ -55,53 +48,74 @@ func (s *Server) events(c *gin.Context) {
 			}
 		}
 	}()
-	alive := time.NewTicker(heartbeat)
+	alive, check := time.NewTicker(heartbeat), time.NewTicker(s.recheck)
 	defer alive.Stop()
+	defer check.Stop()
 	for {
+		text := ": alive\n\n"
 		select {
 		case ev, ok := <-queue:
-			if !ok || s.writeEvent(c, ev) != nil {
+			if !ok {
 				return
 			}
-		case <-alive.C:
+			text = s.eventText(ctx, ev)
+		case <-check.C:
 			if !s.still(c.Request) {
 				return
 			}
-			if _, err := c.Writer.WriteString(": alive\n\n"); err != nil {
-				return
-			}
+			text = ""
+		case <-alive.C:
 		}
-		c.Writer.Flush()
+		if text != "" && out.send(text) != nil {
+			return
+		}
 	}
 }
 
-// still tells whether who opened a stream may still read it: a token can be
-// revoked and a session ended meanwhile. The command socket needs neither.
-func (s *Server) still(r *http.Request) bool {
-	if who(r.Context()).By == hotdesk.ByAdmin && r.Header.Get("Cookie") == "" {
-		return true
-	}
-	p, err := s.identify(r)
-	return err == nil && p == who(r.Context())
-}
-
-// writeEvent writes one event for those who may see its device's site.
-func (s *Server) writeEvent(c *gin.Context, ev hotdesk.Event) error {
-	ctx := c.Request.Context()
+// eventText is one event as it is sent, without what lies beyond the reader's
+// sight; empty when all of it does.
+func (s *Server) eventText(ctx context.Context, ev hotdesk.Event) string {
 	if ev.Name == hotdesk.EventFree || ev.Name != "reset" && !s.seesEvent(ctx, ev) {
-		return nil
+		return ""
 	}
 	data := map[string]any{"time": ev.Time, "device": string(ev.Device), "user": string(ev.User)}
 	for k, v := range ev.Data {
-		data[k] = v
+		if v = s.within(ctx, k, v); v != nil {
+			data[k] = v
+		}
 	}
 	text, err := json.Marshal(data)
 	if err != nil {
 		s.Log.Error("event cannot be written", "event", ev.Name, "err", err)
+		return ""
+	}
+	return fmt.Sprintf("event: %s\nid: %d\ndata: %s\n\n", ev.Name, ev.ID, text)
+}
+
+// deviceID finds devices in the facts of an event: "moved" is "HD0002 HD0003".
+var deviceID = regexp.MustCompile(`\bHD\d{4,}\b`)
+
+// within is one fact of an event without the sites and devices that who asks may
+// not see; nil when nothing is left. What happens here may touch a phone elsewhere:
+// a login moves somebody, a call goes there.
+func (s *Server) within(ctx context.Context, key string, fact any) any {
+	text, ok := fact.(string)
+	if !ok || who(ctx).Site == "" {
+		return fact
+	}
+	if key == "site" && !who(ctx).Sees(text) {
 		return nil
 	}
-	_, err = fmt.Fprintf(c.Writer, "event: %s\nid: %d\ndata: %s\n\n", ev.Name, ev.ID, text)
-	return err
+	if !deviceID.MatchString(text) {
+		return fact
+	}
+	seen := slices.DeleteFunc(strings.Fields(text), func(word string) bool {
+		return slices.ContainsFunc(deviceID.FindAllString(word, -1), func(id string) bool { return !s.sees(ctx, hotdesk.DeviceID(id)) })
+	})
+	if len(seen) == 0 {
+		return nil
+	}
+	return strings.Join(seen, " ")
 }
 
 // seesEvent: an event belongs to its device's site or, before there is a device,

@@ -78,8 +78,11 @@ users: [{extension: "101", pbx: {name: two, auth_user: a101, secret: s3cret}}]
 		}
 	}
 	d.want("POST", "/users/import?pbx=main", "extension;pbx_auth_user\n101;b101\n", 200)
-	if got := asText(t, d.want("GET", "/users/101", "", 200)["pbx"]); !strings.Contains(got, `"name":"two"`) || !strings.Contains(got, `"auth_user":"b101"`) || !strings.Contains(got, `"sealed"`) {
+	if got := asText(t, d.want("GET", "/users/101", "", 200)["pbx"]); !strings.Contains(got, `"name":"two"`) || !strings.Contains(got, `"auth_user":"b101"`) {
 		t.Errorf("a new auth_user of a stored account: %s", got)
+	}
+	if u, err := d.User("101"); err != nil || u.User.PBX.Sealed == "" {
+		t.Errorf("a new auth_user of a stored account lost its secret: %+v %v", u.User.PBX, err)
 	}
 }
 

@@ -30,7 +30,16 @@ type PBX struct {
 	Status hotdesk.PBXStatus `json:"status"`
 }
 
-func (s *Server) pbx(p hotdesk.PBX) PBX { return PBX{p.Spec(), s.Live.PBX(p.Name)} }
+// pbx shows a PBX; of its account as much as user does.
+func (s *Server) pbx(ctx context.Context, p hotdesk.PBX) PBX {
+	shown := PBX{p.Spec(), s.Live.PBX(p.Name)}
+	if shown.Account != nil {
+		if shown.Account.Sealed = nil; change().check(who(ctx)) != nil {
+			shown.Account.AuthUser = nil
+		}
+	}
+	return shown
+}
 
 // Status is one look at the whole server.
 type Status struct {
@@ -117,10 +126,10 @@ func (s *Server) places() {
 	route(s, changeWide(), http.MethodDelete, "/sites/{name}", "Delete a site that has no devices", 204, func(ctx context.Context, in *NameInput) (*none, error) {
 		return &none{}, s.Desk.RemoveSite(ctx, in.Name, by(ctx))
 	})
-	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(context.Context, *none) (*body[list[PBX]], error) {
+	route(s, lookWide(), http.MethodGet, "/pbx", "List PBXes", 200, func(ctx context.Context, _ *none) (*body[list[PBX]], error) {
 		var all []PBX
 		for _, p := range s.Desk.PBXs() {
-			all = append(all, s.pbx(p))
+			all = append(all, s.pbx(ctx, p))
 		}
 		return listOf(all), nil
 	})
@@ -136,10 +145,10 @@ func (s *Server) places() {
 		if err := s.save(ctx, hotdesk.Desired{PBX: []hotdesk.PBXSpec{spec}}); err != nil {
 			return nil, err
 		}
-		return s.onePBX(in.Name)
+		return s.onePBX(ctx, in.Name)
 	})
-	route(s, lookWide(), http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(_ context.Context, in *NameInput) (*body[PBX], error) {
-		return s.onePBX(in.Name)
+	route(s, lookWide(), http.MethodGet, "/pbx/{name}", "Show a PBX", 200, func(ctx context.Context, in *NameInput) (*body[PBX], error) {
+		return s.onePBX(ctx, in.Name)
 	})
 	route(s, changeWide(), http.MethodPost, "/pbx/{name}/test", "Try a PBX and tell in words what happened", 200, func(ctx context.Context, in *NameInput) (*body[hotdesk.PBXTest], error) {
 		t, err := s.Phones.TestPBX(ctx, in.Name)
@@ -169,10 +178,10 @@ func (s *Server) oneSite(ctx context.Context, name string) (*body[Site], error) 
 	return nil, fmt.Errorf("%w: site %s", hotdesk.ErrNotFound, name)
 }
 
-func (s *Server) onePBX(name string) (*body[PBX], error) {
+func (s *Server) onePBX(ctx context.Context, name string) (*body[PBX], error) {
 	for _, p := range s.Desk.PBXs() {
 		if p.Name == name {
-			return &body[PBX]{s.pbx(p)}, nil
+			return &body[PBX]{s.pbx(ctx, p)}, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
@@ -82,6 +83,10 @@ type Server struct {
 	api    huma.API
 	// templates are the console's pages.
 	templates *template.Template
+	streams   streams
+	backups   chan struct{} // one at a time
+	// recheck and patience are the constants of these names; tests hurry.
+	recheck, patience time.Duration
 }
 
 // New builds the API; it listens nowhere by itself (Handler).
@@ -92,7 +97,10 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Options: o, router: gin.New()}
+	s := &Server{
+		Options: o, router: gin.New(), streams: streams{of: map[hotdesk.Principal]int{}}, backups: make(chan struct{}, 1),
+		recheck: recheck, patience: patience,
+	}
 	config := huma.DefaultConfig("hotdeskd", o.Version)
 	config.OpenAPIPath = "/api/v1/openapi"
 	config.DocsPath, config.SchemasPath = "", "/api/v1/schemas"
@@ -165,15 +173,15 @@ type none struct{}
 // route registers one operation for those who have the right: its errors go
 // through the table.
 func route[I, O any](s *Server, r right, method, path, summary string, status int, do func(context.Context, *I) (*O, error)) {
+	size, within := limits(path)
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: maxImport, RejectUnknownQueryParameters: method != http.MethodGet, Description: "Needs the role " + string(r.role) + ".",
+		MaxBodyBytes: size, BodyReadTimeout: within, Middlewares: huma.Middlewares{s.admit(r)},
+		RejectUnknownQueryParameters: method != http.MethodGet, Description: "Needs the role " + string(r.role) + ".",
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		if err := r.check(who(ctx)); err != nil {
-			return nil, s.problem(err)
-		}
 		out, err := do(ctx, in)
+		clockOf(ctx).give(answerTime)
 		if err != nil {
 			return nil, s.problem(err)
 		}

@@ -24,12 +24,19 @@ type User struct {
 	Devices     []string             `json:"devices"`
 }
 
-// user shows a person, with those of the devices that the principal may see.
+// user shows a person, with those of the devices that the principal may see. How
+// the account at the PBX is called is for those who can change it; its secret, even
+// sealed, is in the export alone.
 func (s *Server) user(ctx context.Context, v hotdesk.UserView) User {
 	u := User{
 		Extension: string(v.User.Extension), Name: v.User.Name, Enabled: v.User.Enabled, HotDesk: v.User.HotDesk,
 		PINSet: v.User.PINHash != "", Language: v.User.Language, CallerID: v.User.CallerID, OffDesk: v.User.OffDesk,
 		PBX: v.User.Spec().PBX, Keys: v.User.Keys, Devices: []string{},
+	}
+	if u.PBX != nil {
+		if u.PBX.Sealed = nil; change().check(who(ctx)) != nil {
+			u.PBX.AuthUser = nil
+		}
 	}
 	for _, id := range v.Devices {
 		if s.sees(ctx, id) {

@@ -161,8 +161,10 @@ func peer(c net.Conn) (uid uint32, err error) {
 	return cred.Uid, nil
 }
 
-// httpServer has every timeout that net/http leaves open; stream is for the
-// event stream, which has no end.
+// httpServer has every timeout that net/http leaves open, so that nobody holds a
+// connection by being slow. stream is for the API and the console: what is sent to
+// those outside of an operation is small, and what has no end, or takes longer, is
+// given its time by its own handler (admin).
 func httpServer(h http.Handler, stream bool, log *slog.Logger) *http.Server {
 	s := &http.Server{
 		ErrorLog: stdlog.New(webLog{log}, "", 0),
@@ -170,7 +172,7 @@ func httpServer(h http.Handler, stream bool, log *slog.Logger) *http.Server {
 		WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
 	if stream {
-		s.ReadTimeout, s.WriteTimeout = 0, 0
+		s.ReadTimeout = 10 * time.Second
 	}
 	return s
 }
