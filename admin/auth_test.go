@@ -159,6 +159,11 @@ devices: [{mac: "805ec0000009", model: yealink-t46u, site: milano}]
 		{"PATCH", "/devices/HD0001", `{"site":"milano"}`, 403},
 		{"POST", "/devices", `{"mac":"805ec000000a","model":"yealink-t46u","site":"milano"}`, 403},
 		{"POST", "/devices", `{"mac":"805ec000000a","model":"yealink-t46u","site":"roma"}`, 201},
+		{"POST", "/devices", `{"mac":"01:02:03:04:05:06","model":"yealink-t46u","site":"roma"}`, 403}, // waits elsewhere
+		{"POST", "/devices", `{"mac":"805ec0000009","model":"yealink-t46u","site":"roma"}`, 403},      // is a device elsewhere
+		{"POST", "/devices/HD0001/replace", `{"mac":"010203040506"}`, 403},
+		{"PATCH", "/devices/HD0001", `{"default_user":"101"}`, 403},
+		{"POST", "/users/100/unlock", "", 403},
 		{"GET", "/sites/milano", "", 404},
 		{"PUT", "/sites/roma", `{}`, 403},
 		{"GET", "/export", "", 403},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -18,7 +19,7 @@ type DeviceInput struct {
 func (s *Server) devices() {
 	route(s, look(), http.MethodGet, "/devices", "List devices and pending phones", 200, s.listDevices)
 	route(s, change(), http.MethodPost, "/devices", "Add an approved device", 201, func(ctx context.Context, in *struct{ Body NewDevice }) (*body[Device], error) {
-		if err := in.Body.within(ctx); err != nil {
+		if err := errors.Join(in.Body.within(ctx), s.mayTake(ctx, in.Body.MAC)); err != nil {
 			return nil, err
 		}
 		p, err := s.Desk.AddDevice(ctx, in.Body.spec(in.Body.MAC), by(ctx))
@@ -73,7 +74,7 @@ func (s *Server) devices() {
 			return nil, err
 		}
 		mac, err := hotdesk.ParseMAC(in.Body.MAC)
-		if err != nil {
+		if err = errors.Join(err, s.mayTake(ctx, in.Body.MAC)); err != nil {
 			return nil, err
 		}
 		return &none{}, s.Desk.Replace(ctx, p.Device.ID, mac, in.Body.Model, by(ctx))
@@ -107,10 +108,30 @@ func (p DevicePatch) spec(mac string) hotdesk.DeviceSpec {
 	return hotdesk.DeviceSpec{MAC: mac, Model: p.Model, Site: p.Site, Desk: p.Desk, Type: p.Type, DefaultUser: p.DefaultUser, Language: p.Language, Transport: p.Transport}
 }
 
-// within refuses to bring a device to a site that who asks may not see.
+// within refuses to bring a device to a site that who asks may not see, and to make
+// it somebody's who sits elsewhere: people belong to no site, and it would ring with
+// their calls.
 func (p DevicePatch) within(ctx context.Context) error {
 	if p.Site != nil && !who(ctx).Sees(*p.Site) {
 		return fmt.Errorf("%w: site %s", hotdesk.ErrForbidden, *p.Site)
+	}
+	if p.DefaultUser != nil && *p.DefaultUser != "" && who(ctx).Site != "" {
+		return fmt.Errorf("%w: default_user is for administrators of all sites", hotdesk.ErrForbidden)
+	}
+	return nil
+}
+
+// mayTake refuses who may see one site only to take a phone that belongs to another,
+// as a device or waiting, without telling which of the two.
+func (s *Server) mayTake(ctx context.Context, text string) error {
+	mac, err := hotdesk.ParseMAC(text)
+	if err != nil {
+		return nil // refused by whoever reads it
+	}
+	known, err := s.Desk.PhoneByMAC(mac)
+	waits, pending := s.Live.PendingPhone(mac)
+	if err == nil && !who(ctx).Sees(known.Device.Site) || pending && !who(ctx).Sees(waits.Site) {
+		return fmt.Errorf("%w: the phone with MAC %s is not of site %s", hotdesk.ErrForbidden, mac, who(ctx).Site)
 	}
 	return nil
 }
@@ -190,11 +211,8 @@ func (s *Server) approve(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, fmt.Errorf("%w: no device %q; give its MAC", hotdesk.ErrNotFound, in.ID)
 	}
-	if _, err := s.Desk.PhoneByMAC(mac); err == nil {
-		return nil, hotdesk.ErrNotFound // a device of a site that who asks may not see
-	}
-	if p, ok := s.Live.PendingPhone(mac); ok && !who(ctx).Sees(p.Site) {
-		return nil, hotdesk.ErrNotFound
+	if s.mayTake(ctx, in.ID) != nil {
+		return nil, fmt.Errorf("%w: no phone with MAC %s has asked for its configuration", hotdesk.ErrNotFound, mac)
 	}
 	var spec hotdesk.DeviceSpec
 	if in.Body != nil {

@@ -71,7 +71,8 @@ func (s *Server) device(ctx context.Context, p hotdesk.Phone) Device {
 	if p.Session != nil {
 		d.Since = &p.Session.Since
 	}
-	if r, ok := s.Live.Registration(p.Device.ID); ok {
+	// Of a device that waits for its phone, what is registered is the phone before it.
+	if r, ok := s.Live.Registration(p.Device.ID); ok && p.Device.Claimed {
 		d.Registered, d.Contact, d.Source, d.UserAgent = true, r.Contact, r.Source, r.UserAgent
 	}
 	d.InCall, _ = s.Live.InCall(p.Device.ID, "")
@@ -130,7 +131,7 @@ func pending(p hotdesk.Pending) Device {
 		d.Vendor = vendor
 	}
 	if p.Problem != "" {
-		d.Problems = append(d.Problems, p.Problem)
+		d.Problems = append(d.Problems, p.Words())
 	}
 	return d
 }

@@ -125,8 +125,15 @@ func (s *Server) examinePBX(ctx context.Context, name string) Finding {
 }
 
 func (s *Server) examineUsers() (all []Finding) {
-	hotDesk := 0
+	hotDesk, registers := 0, map[string]bool{}
+	for _, p := range s.Desk.PBXs() {
+		registers[p.Name] = p.Mode == "register"
+	}
 	for _, v := range s.Desk.Users() {
+		if p := v.User.PBX; p != nil && registers[p.Name] && p.Sealed == "" && v.User.Enabled {
+			ext := string(v.User.Extension)
+			all = append(all, Finding{Check: "user", Subject: ext, State: FindingWarning, Text: "has no secret for the PBX " + p.Name + ", so " + ext + " will not be registered there", Fix: "give it in the user's part of your file, pbx: {name: " + p.Name + ", secret: ...}, and run: hotdeskd apply -f office.yaml"})
+		}
 		if v.User.HotDesk && v.User.Enabled {
 			hotDesk++
 		}
@@ -169,7 +176,7 @@ func (s *Server) examinePhones() (all []Finding) {
 	for _, p := range s.Live.Pending() {
 		f := Finding{Check: "device", Subject: p.MAC.String(), State: FindingWarning, Text: "waits for approval at site " + p.Site, Fix: "hotdeskd device approve " + p.MAC.String()}
 		if p.Problem != "" {
-			f.Text, f.Fix = "cannot be approved: "+p.Problem, ""
+			f.Text, f.Fix = "cannot be approved: "+p.Words(), ""
 		}
 		all = append(all, f)
 	}

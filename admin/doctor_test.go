@@ -70,6 +70,8 @@ func TestDoctor(t *testing.T) {
 	want(false, "ok pbx main: the PBX works")
 	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
 	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
+	d.want("POST", "/apply", `{pbx: [{name: main, mode: register}], users: [{extension: "101", pbx: {name: main}}]}`, 200)
+	want(false, "warning user 101: has no secret for the PBX main, so 101 will not be registered there")
 	if _, err := d.store.Update(context.Background(), func(tx hotdesk.Txn) error {
 		tx.Delete("/site/roma")
 		return nil

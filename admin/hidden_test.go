@@ -85,3 +85,39 @@ func TestNewPasswordSignsOut(t *testing.T) {
 		}
 	}
 }
+
+// Who may not change a site does not see where its emergency calls are told, for the
+// address is all that one needs to write there, and nobody its sealed password; a token
+// of one site is not told which phone elsewhere took part in a call; and a device that
+// waits for another phone does not show the one before it as registered.
+func TestHiddenOfPlaces(t *testing.T) {
+	d := newDesk(t)
+	d.office()
+	d.want("POST", "/apply", `
+sites:
+  - {name: riga, emergency: {numbers: ["112"]}}
+  - {name: roma, phones: {admin_password: "pass-of-the-phones"}, emergency: {notify: [{webhook: "https://chat.example/secret-hook"}]}}
+devices: [{mac: "805ec0000004", model: yealink-t46u, site: riga}]
+`, 200)
+	for role, sees := range map[hotdesk.Role]bool{hotdesk.RoleViewer: false, hotdesk.RoleDeskManager: false, hotdesk.RoleAdmin: true} {
+		text := d.remote(d.token(role, ""), "GET", "/api/v1/sites/roma", "").Body.String()
+		if strings.Contains(text, "secret-hook") != sees || strings.Contains(text, "admin_password") {
+			t.Errorf("%s: %s", role, text)
+		}
+	}
+	d.calls = []hotdesk.Call{{ID: "c1", FromDevice: "HD0001", ToDevice: "HD0004"}}
+	if text := d.remote(d.token(hotdesk.RoleViewer, "roma"), "GET", "/api/v1/calls", "").Body.String(); !strings.Contains(text, "HD0001") || strings.Contains(text, "HD0004") {
+		t.Errorf("a call between sites: %s", text)
+	}
+	if _, err := d.Claim(t.Context(), hotdesk.MAC{0x80, 0x5e, 0xc0, 0, 0, 1}, "roma", "test"); err != nil {
+		t.Fatal(err)
+	}
+	d.live.Registered("HD0001", hotdesk.Registration{Contact: "sip:HD0001@192.0.2.5:5060", Source: "udp:192.0.2.5:5060"})
+	if got := d.want("GET", "/devices/HD0001", "", 200); got["registered"] != true {
+		t.Errorf("the first phone: %v", got)
+	}
+	d.want("POST", "/devices/HD0001/replace", `{"mac":"805ec00000aa"}`, 204)
+	if got := d.want("GET", "/devices/HD0001", "", 200); got["registered"] != false || got["contact"] != "" {
+		t.Errorf("the second phone has not come yet: %v", got)
+	}
+}

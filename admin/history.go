@@ -35,6 +35,13 @@ func (s *Server) history() {
 		calls = slices.DeleteFunc(calls, func(c hotdesk.Call) bool {
 			return !s.sees(ctx, c.FromDevice) && !s.sees(ctx, c.ToDevice)
 		})
+		for i := range calls {
+			for _, id := range []*hotdesk.DeviceID{&calls[i].FromDevice, &calls[i].ToDevice} {
+				if !s.sees(ctx, *id) {
+					*id = "" // at another site
+				}
+			}
+		}
 		return page(calls, in.Paging, in.rows(), func(c hotdesk.Call) string { return c.ID })
 	})
 	route(s, lookWide(), http.MethodGet, "/audit", "The audit log, newest first", 200, s.audit)

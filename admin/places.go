@@ -92,6 +92,11 @@ func (s *Server) site(ctx context.Context, site hotdesk.Site) Site {
 	shown := Site{SiteSpec: site.Spec(), Ready: len(missing) == 0, Missing: missing}
 	if change().check(who(ctx)) == nil {
 		shown.EnrolmentURL = s.Files.EnrolmentURL(site.Name)
+	} else if shown.Emergency != nil {
+		shown.Emergency.Notify = nil // addresses of webhooks are passwords
+	}
+	if p := shown.Phones; p != nil && p.AdminPassword != nil && *p.AdminPassword != "auto" {
+		p.AdminPassword = nil // sealed: in the export alone
 	}
 	return shown
 }

@@ -116,7 +116,7 @@ func (s *Server) users() {
 	}) (*none, error) {
 		return &none{}, s.Desk.SetPIN(ctx, in.ext(), hotdesk.Secret(in.Body.PIN), by(ctx))
 	})
-	route(s, seat(), http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *UserInput) (*none, error) {
+	route(s, seatWide(), http.MethodPost, "/users/{extension}/unlock", "Forgive wrong PINs", 204, func(ctx context.Context, in *UserInput) (*none, error) {
 		return &none{}, s.Desk.Unlock(ctx, in.ext(), by(ctx))
 	})
 	route(s, seatWide(), http.MethodPost, "/users/{extension}/logout", "Log a user out everywhere", 204, func(ctx context.Context, in *struct {

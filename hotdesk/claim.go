@@ -208,8 +208,8 @@ func conflictUnless(id DeviceID, tx Txn, op string) error {
 	return fmt.Errorf("%w: the MAC belongs to %s", ErrConflict, id)
 }
 
-// problemWords explains why a pending phone cannot be approved.
-func problemWords(p Pending) string {
+// Words explains why the phone cannot be approved; empty when it can.
+func (p Pending) Words() string {
 	switch p.Problem {
 	case ProblemNotListed:
 		return "site " + p.Site + " takes listed phones only; list it: hotdeskd device add " + p.MAC.String() + " --model MODEL --site " + p.Site
@@ -230,7 +230,7 @@ func (s *Service) Approve(ctx context.Context, mac MAC, spec DeviceSpec, by stri
 		return Phone{}, fmt.Errorf("%w: no phone with MAC %s has asked for its configuration", ErrNotFound, mac)
 	}
 	if p.Problem != "" {
-		return Phone{}, fmt.Errorf("%w: this phone cannot be approved: %s", ErrInvalid, problemWords(p))
+		return Phone{}, fmt.Errorf("%w: this phone cannot be approved: %s", ErrInvalid, p.Words())
 	}
 	spec.MAC = mac.String()
 	if spec.Model == nil {
