@@ -150,6 +150,11 @@ func (s *Server) deskPage(ctx context.Context, query url.Values) deskPage {
 			p.zones[site.Name] = zone
 		}
 	}
+	if p.Who.Site == "" {
+		for _, x := range s.Desk.PBXs() {
+			p.Problems = append(p.Problems, s.pbxProblems(x.Name)...)
+		}
+	}
 	if err := s.Ready(); err != nil && p.Who.Site == "" {
 		p.Problems = append(p.Problems, "The server cannot store changes: "+err.Error()+". Calls and emergency calls go on.")
 	}
@@ -185,8 +190,10 @@ func (s *Server) fill(ctx context.Context, p *deskPage) {
 			row.Since = &stay{*d.Since, d.Site}
 		}
 		for _, problem := range d.Problems {
-			// What the columns and the head of the page say already is not said again.
-			if problem != "not registered" && !strings.HasPrefix(problem, "site not ready") {
+			switch {
+			case problem == notRegistered: // said by the column of its own, without what to do
+				row.Problems = append(row.Problems, "see that the phone has power and network")
+			case !strings.HasPrefix(problem, "site not ready"): // which the head of the page says
 				row.Problems = append(row.Problems, problem)
 			}
 		}

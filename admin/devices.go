@@ -49,6 +49,9 @@ type Config struct {
 	State   string `json:"state" enum:"current,updating,stale,never"`
 }
 
+// notRegistered is the problem of a phone that has its configuration and is not there.
+const notRegistered = "not registered"
+
 // device shows one phone; its own provisioning URL, by which its file can be had,
 // only to owners and admins.
 func (s *Server) device(ctx context.Context, p hotdesk.Phone) Device {
@@ -80,7 +83,7 @@ func (s *Server) device(ctx context.Context, p hotdesk.Phone) Device {
 		d.Problems = append(d.Problems, "site not ready: "+missing+" is missing")
 	}
 	if p.Device.Claimed && !d.Registered {
-		d.Problems = append(d.Problems, "not registered")
+		d.Problems = append(d.Problems, notRegistered)
 	}
 	d.Problems = append(d.Problems, s.troubles(p)...)
 	if d.Config.State == "stale" {

@@ -46,9 +46,11 @@ type Status struct {
 	Version   string            `json:"version"`
 	Listeners map[string]string `json:"listeners"`
 	Devices   map[string]int    `json:"devices"`
-	Users     int               `json:"users"`
-	Sessions  int               `json:"sessions"`
-	Notes     []string          `json:"notes"`
+	// Unregistered is how many claimed phones are not registered now.
+	Unregistered int      `json:"unregistered"`
+	Users        int      `json:"users"`
+	Sessions     int      `json:"sessions"`
+	Notes        []string `json:"notes"`
 	// PBX is each PBX's state by name: up, down or unknown.
 	PBX      map[string]string `json:"pbx"`
 	Problems []string          `json:"problems"`
@@ -295,6 +297,9 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	}
 	for _, p := range s.Desk.Phones() {
 		st.Devices[string(p.State())]++
+		if _, ok := s.Live.Registration(p.Device.ID); p.Device.Claimed && !ok {
+			st.Unregistered++
+		}
 	}
 	if n := len(s.Live.Pending()); n > 0 {
 		st.Devices[string(hotdesk.StatePending)] = n
@@ -307,16 +312,8 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 		if p.Mode == "none" {
 			continue
 		}
-		now := s.Live.PBX(p.Name)
-		if st.PBX[p.Name] = now.State; now.State == hotdesk.PBXDown {
-			st.Problems = append(st.Problems, "pbx "+p.Name+": "+now.Problem+"; try: hotdeskd pbx test "+p.Name)
-		}
-		if now.Account != "" && now.Account != "registered" {
-			st.Problems = append(st.Problems, "pbx "+p.Name+": account: "+now.Account)
-		}
-		for _, failed := range now.Failed {
-			st.Problems = append(st.Problems, "pbx "+p.Name+": "+failed)
-		}
+		st.PBX[p.Name] = s.Live.PBX(p.Name).State
+		st.Problems = append(st.Problems, s.pbxProblems(p.Name)...)
 	}
 	for _, site := range s.Desk.Sites() {
 		for _, missing := range s.Desk.Missing(site) {
@@ -324,4 +321,19 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 		}
 	}
 	return &body[Status]{st}, nil
+}
+
+// pbxProblems says what is wrong with a PBX now.
+func (s *Server) pbxProblems(name string) (all []string) {
+	now := s.Live.PBX(name)
+	if now.State == hotdesk.PBXDown {
+		all = append(all, "pbx "+name+": "+now.Problem+"; try: hotdeskd pbx test "+name)
+	}
+	if now.Account != "" && now.Account != "registered" {
+		all = append(all, "pbx "+name+": account: "+now.Account)
+	}
+	for _, failed := range now.Failed {
+		all = append(all, "pbx "+name+": "+failed)
+	}
+	return all
 }

@@ -83,7 +83,7 @@ func TestApplyDryRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(res.Ends, []string{"HD0001 user 100"}) || !slices.Equal(res.Changes, []string{"user 100: changed"}) {
+	if !slices.Equal(res.Ends, []string{"HD0001 user 100"}) || !slices.Equal(res.Changes, []string{"user 100: changed (enabled)"}) {
 		t.Errorf("dry run: %+v", res)
 	}
 	if d.who("HD0001") != "100" {
@@ -292,4 +292,27 @@ func (d *desk) second(store hotdesk.Store, v hotdesk.Vault) *hotdesk.Service {
 		}
 	})
 	return s
+}
+
+// A change is told by its keys, as a file gives them, and never by its values.
+func TestApplySaysWhichKeysChange(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	d.apply(hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: "100", PBX: &hotdesk.UserPBXSpec{Name: "main", Secret: ptr("first")}}}})
+	res, err := d.Apply(context.Background(), hotdesk.Desired{
+		Settings: &hotdesk.SettingsSpec{Codes: &hotdesk.CodesSpec{Login: ptr("*78*")}, Refusal: ptr("403")},
+		Sites:    []hotdesk.SiteSpec{{Name: "roma", Emergency: &hotdesk.EmergencySpec{CallerID: ptr("+39061"), Address: map[string]string{"city": "Roma", "floor": "2"}}}, {Name: "riga"}},
+		PBX:      []hotdesk.PBXSpec{{Name: "main", Proxy: ptr("127.0.0.1:5099")}},
+		Users:    []hotdesk.UserSpec{{Extension: "100", Name: ptr("Anna"), PIN: ptr("905172"), PBX: &hotdesk.UserPBXSpec{Name: "main", Secret: ptr("s3cret")}}},
+		Devices:  []hotdesk.DeviceSpec{{MAC: mac(0).String(), Desk: ptr("9-9")}},
+	}, hotdesk.ApplyOptions{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{
+		"settings: changed (codes.login, refusal)", "pbx main: changed (proxy)", "site riga: added", "site roma: changed (emergency.address.floor, emergency.caller_id)",
+		"user 100: changed (name, pbx.secret, pin)", "device HD0001: changed (desk)",
+	}; !slices.Equal(res.Changes, want) {
+		t.Errorf("changes %q\nwant    %q", res.Changes, want)
+	}
 }

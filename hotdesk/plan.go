@@ -52,7 +52,7 @@ func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 	s.snap.mu.RUnlock()
 	if now := (Numbering{after.settings, sites}); !equal(old, now) {
 		if !equal(old.Settings, now.Settings) {
-			p.changes = append(p.changes, "settings: changed")
+			p.changes = append(p.changes, "settings: "+whatChanges(&old.Settings, &now.Settings))
 		}
 		p.write(numberingKey, old, now, s.row("settings.saved", by))
 	}
@@ -109,7 +109,7 @@ func save[K ~string, T any](p *plan, kind string, before, after map[K]*T, key fu
 		if old != nil && (old == now || equal(*old, *now)) {
 			continue
 		}
-		p.note(kind, string(id), added(old == nil))
+		p.note(kind, string(id), whatChanges(old, now))
 		row := p.s.row(kind+".saved", p.by)
 		row.Detail = map[string]string{"name": string(id)}
 		p.write(key(id), stored(old), now, row)
@@ -144,11 +144,50 @@ func drop[K ~string, T any](p *plan, kind string, before, after map[K]*T, key fu
 	}
 }
 
-func added(isNew bool) string {
-	if isNew {
+// whatChanges says "added", or "changed" with the keys, but not the values: some are
+// secrets.
+func whatChanges[T any](old, now *T) string {
+	if old == nil {
 		return "added"
 	}
-	return "changed"
+	return "changed (" + strings.Join(changedKeys(fields(*old), fields(*now), ""), ", ") + ")"
+}
+
+// fields are a record's keys and values as they are stored.
+func fields(rec any) (all map[string]any) {
+	if b, err := json.Marshal(rec); err == nil {
+		_ = json.Unmarshal(b, &all) // of what was just encoded
+	}
+	return all
+}
+
+// changedKeys lists the keys that differ, inner ones with those around them:
+// "emergency.caller_id".
+func changedKeys(old, now map[string]any, within string) (all []string) {
+	keys := maps.Clone(old)
+	maps.Copy(keys, now)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		before, hadInner := old[key].(map[string]any)
+		after, hasInner := now[key].(map[string]any)
+		switch {
+		case hadInner && hasInner:
+			all = append(all, changedKeys(before, after, within+key+".")...)
+		case !equal(old[key], now[key]):
+			all = append(all, within+asGiven(key))
+		}
+	}
+	return all
+}
+
+// asGiven is the key by which a file gives what is stored under another one.
+func asGiven(key string) string {
+	switch key {
+	case "pin_hash":
+		return "pin"
+	case "sealed":
+		return "secret"
+	}
+	return key
 }
 
 func equal(a, b any) bool {
@@ -165,7 +204,7 @@ func (p *plan) users(before, after *target, numbering Numbering) {
 		if old != nil && (old == now || equal(*old, *now)) {
 			continue
 		}
-		p.note("user", string(ext), added(old == nil))
+		p.note("user", string(ext), whatChanges(old, now))
 		row := p.s.row("user.saved", p.by)
 		row.User = ext
 		p.write(userKey(ext), stored(old), now, row)
@@ -290,7 +329,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 		switch {
 		case old == nil || old == after.devices[mac]: // below; untouched
 		case !equal(*old, now):
-			p.note("device", string(old.ID), "changed")
+			p.note("device", string(old.ID), whatChanges(old, &now))
 			p.refuse(old.ID, p.s.changeable(*old, now))
 			row := p.s.row("device.saved", p.by)
 			row.Device = old.ID

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -296,7 +298,10 @@ func statusCommand(f *clientFlags) *cobra.Command {
 		for _, state := range []string{"in-use", "idle", "blocked", "pending"} {
 			fmt.Fprintf(&b, "devices %-8s %d\n", state, st.Devices[state])
 		}
-		fmt.Fprintf(&b, "users            %d\nsessions         %d\n", st.Users, st.Sessions)
+		fmt.Fprintf(&b, "not registered   %d\nusers            %d\nsessions         %d\n", st.Unregistered, st.Users, st.Sessions)
+		for _, name := range slices.Sorted(maps.Keys(st.PBX)) {
+			fmt.Fprintf(&b, "pbx %-12s %s\n", name, st.PBX[name])
+		}
 		for _, p := range st.Problems {
 			fmt.Fprintln(&b, "problem:", p)
 		}

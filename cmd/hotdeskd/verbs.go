@@ -294,9 +294,17 @@ func configDevice(f *clientFlags) *cobra.Command {
 
 func replaceDevice(f *clientFlags) *cobra.Command {
 	var model string
-	c := action(f, "replace ID NEWMAC", "Put another phone in a device's place; its number, desk and keys stay", 2, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
-		body := map[string]string{"mac": args[1], "model": model}
-		return args[0] + ": waits for " + args[1], c.Post(ctx, "/devices/"+url.PathEscape(args[0])+"/replace", body, nil)
+	c := action(f, "replace ID NEWMAC", "Put another phone in a device's place; its number, desk and keys stay, whoever sits there is logged out", 2, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+		path := "/devices/" + url.PathEscape(args[0])
+		d, err := admin.Get[admin.Device](ctx, c, path)
+		if err != nil {
+			return "", err
+		}
+		said := args[0] + ": waits for " + args[1]
+		if d.Since != nil {
+			said += "; user " + *d.User + " was logged out"
+		}
+		return said, c.Post(ctx, path+"/replace", map[string]string{"mac": args[1], "model": model}, nil)
 	})
 	c.Flags().StringVar(&model, "model", "", "model of the new phone, when it is another one")
 	return c
