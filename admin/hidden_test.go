@@ -38,12 +38,14 @@ devices: [{mac: "805ec0000004", model: yealink-t46u, site: riga}]
 	after := d.live.LastEvent()
 	d.want("POST", "/devices/HD0004/login", `{"user":"100"}`, 200)
 	d.want("POST", "/devices/HD0001/login", `{"user":"100"}`, 200)
-	d.live.Publish("call.started", "HD0001", "100", map[string]any{"call": "c", "to": "HD0004", "to_device": "HD0004", "note": "HD0002 HD0004 HD0099", "site": "riga"})
-	d.live.Publish("end", "HD0001", "", nil)
 	var told, toldAll strings.Builder
 	for ev := range d.live.Events(t.Context(), after) {
 		told.WriteString(d.api.eventText(at, ev))
 		toldAll.WriteString(d.api.eventText(all, ev))
+		if ev.Name == "session.started" && ev.Device == "HD0001" { // told after the answer to the login
+			d.live.Publish("call.started", "HD0001", "100", map[string]any{"call": "c", "to": "HD0004", "to_device": "HD0004", "note": "HD0002 HD0004 HD0099", "site": "riga"})
+			d.live.Publish("end", "HD0001", "", nil)
+		}
 		if ev.Name == "end" {
 			break
 		}
