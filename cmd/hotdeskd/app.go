@@ -226,7 +226,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs, log)},
 		{name: "resync", serve: syncer.Serve},
 		{name: "access", serve: a.access.Serve, ready: a.access.Ready()},
-		{name: "API", serve: serveHTTP(httpServer(a.admin.Handler(), true, log), unix)},
+		{name: "API", serve: serveHTTP(httpServer(a.admin.Handler(), log), unix)},
 	}
 	if console.listener != nil {
 		a.stages = append(a.stages, stage{name: "console", serve: console.serve(a.admin.Console(), a.certs, log)})

@@ -53,7 +53,7 @@ func (c consoleListener) serve(h http.Handler, keys *certs.Certificates, log *sl
 		conf.NextProtos = []string{"http/1.1"}
 		l = tls.NewListener(l, conf)
 	}
-	return serveHTTP(httpServer(h, true, log), l)
+	return serveHTTP(httpServer(h, log), l)
 }
 
 // The console has so many connections at once, in all and from one address. Every

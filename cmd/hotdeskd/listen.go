@@ -162,19 +162,14 @@ func peer(c net.Conn) (uid uint32, err error) {
 }
 
 // httpServer has every timeout that net/http leaves open, so that nobody holds a
-// connection by being slow. stream is for the API and the console: what is sent to
-// those outside of an operation is small, and what has no end, or takes longer, is
-// given its time by its own handler (admin).
-func httpServer(h http.Handler, stream bool, log *slog.Logger) *http.Server {
-	s := &http.Server{
+// connection by being slow. What has no end, or takes longer, is given its time by
+// its own handler (admin).
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
 		ErrorLog: stdlog.New(webLog{log}, "", 0),
-		Handler:  h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		Handler:  h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: time.Minute, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
-	if stream {
-		s.ReadTimeout = 10 * time.Second
-	}
-	return s
 }
 
 // webLog takes what net/http has to say of a connection. Strangers cause most of

@@ -137,7 +137,7 @@ func TestSamePort(t *testing.T) {
 // standard error by itself; a handler that panicked is an error.
 func TestWebLog(t *testing.T) {
 	out := &logBuffer{}
-	log := httpServer(nil, false, slog.New(slog.NewTextHandler(out, nil))).ErrorLog
+	log := httpServer(nil, slog.New(slog.NewTextHandler(out, nil))).ErrorLog
 	log.Printf("http: TLS handshake error from %s: EOF", "192.0.2.1:1")
 	if out.String() != "" {
 		t.Errorf("a failed handshake is told: %s", out.String())
