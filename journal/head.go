@@ -40,9 +40,13 @@ func (j *Journal) Head() Head {
 // next head forgets what was there.
 func (j *Journal) checkHead(ctx context.Context, store hotdesk.Store, head Head) error {
 	j.mu.Lock()
-	j.head = head
+	sure := j.sure == head // it was there since the start; cut off later, it breaks the chain
 	told := j.told == head
+	j.head = head
 	j.mu.Unlock()
+	if sure {
+		return nil
+	}
 	var last, at line
 	for l, err := range j.audit.backward("") {
 		if err != nil {
@@ -56,6 +60,9 @@ func (j *Journal) checkHead(ctx context.Context, store hotdesk.Store, head Head)
 		}
 	}
 	if head == (Head{}) || headOf(at) == head {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.sure = head
 		return nil
 	}
 	if !told { // once, also when the store refuses the new head for a while
@@ -89,7 +96,7 @@ func (j *Journal) putHead(ctx context.Context, store hotdesk.Store, with func(ho
 	})
 	if err == nil {
 		j.mu.Lock()
-		j.head = head
+		j.head, j.sure = head, head
 		j.mu.Unlock()
 	}
 	return err

@@ -39,6 +39,7 @@ type Journal struct {
 	bad     map[string]struct{} // keys of rows that cannot be read: logged once
 	head    Head                // that the store has
 	told    Head                // that was missing, and a row says so
+	sure    Head                // that is in the files
 }
 
 // Open opens the journal in dir, which it creates if needed. It cuts a line that a
