@@ -227,7 +227,7 @@ func TestApplyIntoARemovedSite(t *testing.T) {
 		Users:   []hotdesk.UserSpec{{Extension: "150", PIN: ptr("905172")}},
 		Devices: []hotdesk.DeviceSpec{{MAC: manyMAC(1), Model: ptr("yealink-t46u"), Site: ptr("milano")}},
 	}
-	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrConflict) || !strings.Contains(err.Error(), "milano") {
+	if _, err := s.Apply(ctx, file, hotdesk.ApplyOptions{}); !errors.Is(err, hotdesk.ErrConflict) || !strings.Contains(err.Error(), "a site, or a hot-desk code, was changed") {
 		t.Errorf("into a removed site: %v", err)
 	}
 	if _, err := s.FindDevice(manyMAC(1)); !errors.Is(err, hotdesk.ErrNotFound) {

@@ -174,6 +174,38 @@ func TestLogoutHeldBack(t *testing.T) {
 	}
 }
 
+// Logging a user out everywhere from afar ends nothing while one of the phones is in
+// a call or in an emergency hold, whichever it is; at the desk *77*6* may.
+func TestLogoutUserHeldBack(t *testing.T) {
+	for _, held := range []hotdesk.DeviceID{"HD0001", "HD0002"} {
+		d := newDesk(t)
+		d.office("allow")
+		ctx := context.Background()
+		for _, id := range []hotdesk.DeviceID{"HD0001", "HD0002"} {
+			if _, err := d.login(id, "100", "4071"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.live.LegUp(held, "a-call")
+		if _, err := d.LogoutUser(ctx, "100", hotdesk.LogoutRequest{By: hotdesk.ByAdmin}); !errors.Is(err, hotdesk.ErrDeviceInCall) {
+			t.Errorf("%s in a call: %v", held, err)
+		}
+		d.live.LegDown(held, "a-call")
+		if err := d.HoldEmergency(ctx, held); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.LogoutUser(ctx, "100", hotdesk.LogoutRequest{By: hotdesk.ByAPI}); !errors.Is(err, hotdesk.ErrEmergencyHold) {
+			t.Errorf("%s in a hold: %v", held, err)
+		}
+		if d.who("HD0001") != "100" || d.who("HD0002") != "100" {
+			t.Error("a session was ended")
+		}
+		if _, err := d.Logout(ctx, hotdesk.LogoutRequest{Device: "HD0001", By: hotdesk.ByIVR, Everywhere: true}); err != nil {
+			t.Errorf("at the desk: %v", err)
+		}
+	}
+}
+
 // *77*6* ends every session of the user who sits here and nobody else's.
 func TestLogoutEverywhere(t *testing.T) {
 	d := newDesk(t)

@@ -25,7 +25,7 @@ func (s *Service) Logout(ctx context.Context, r LogoutRequest) (LogoutResult, er
 		return LogoutResult{}, ErrDeviceInCall
 	}
 	if r.By != ByIVR {
-		if err := s.holdError(r.Device); err != nil {
+		if err := s.mayEnd(r, p); err != nil {
 			return LogoutResult{}, err
 		}
 	}
@@ -69,6 +69,20 @@ func (s *Service) Logout(ctx context.Context, r LogoutRequest) (LogoutResult, er
 		return LogoutResult{}, err
 	}
 	return res, nil
+}
+
+// mayEnd refuses a logout by somebody who is not at the desk when one of the sessions
+// that it would end is of a device in an emergency hold, or elsewhere in a call.
+func (s *Service) mayEnd(r LogoutRequest, p Phone) error {
+	if err := s.holdError(r.Device); err != nil || !r.Everywhere || p.Session == nil {
+		return err
+	}
+	for _, id := range without(s.bound(p.Session.User), r.Device) {
+		if err := s.disturbable(id); err != nil {
+			return fmt.Errorf("user %s on %s: %w", p.Session.User, id, err)
+		}
+	}
+	return nil
 }
 
 // unbinder ends sessions inside a transaction, each with its own audit row.

@@ -47,9 +47,7 @@ func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 	for name, site := range after.sites {
 		sites[name] = append(slices.Clone(site.Emergency.Numbers), site.Dialing.IdleNumbers...)
 	}
-	s.snap.mu.RLock()
-	old := s.snap.numbering
-	s.snap.mu.RUnlock()
+	old := before.numbering
 	if now := (Numbering{after.settings, sites}); !equal(old, now) {
 		if !equal(old.Settings, now.Settings) {
 			p.changes = append(p.changes, "settings: "+whatChanges(&old.Settings, &now.Settings))
@@ -95,7 +93,11 @@ func unchanged(tx Txn, key string, old, wanted any) error {
 	if !ok && (old == nil || wanted == nil) || ok && (old != nil && equal(json.RawMessage(kv.Value), old) || equal(json.RawMessage(kv.Value), wanted)) {
 		return nil
 	}
-	return fmt.Errorf("%w: %s was changed by somebody else meanwhile; run it again", ErrConflict, strings.TrimPrefix(key, "/"))
+	what := strings.TrimPrefix(key, "/")
+	if key == numberingKey {
+		what = "a site, or a hot-desk code,"
+	}
+	return fmt.Errorf("%w: %s was changed by somebody else meanwhile; run it again", ErrConflict, what)
 }
 
 func (p *plan) note(kind, id, what string) {

@@ -23,6 +23,8 @@ type target struct {
 	devices  map[MAC]*Device
 	params   map[string]*Parameter
 	uses     map[string]string // see refer.go
+	// numbering is what is stored of the numbers, for the plan of a change.
+	numbering Numbering
 }
 
 // current copies the stored configuration.
@@ -30,13 +32,14 @@ func (s *Service) current() *target {
 	s.snap.mu.RLock()
 	defer s.snap.mu.RUnlock()
 	t := &target{
-		settings: s.snap.numbering.Settings,
-		sites:    maps.Clone(s.snap.sites),
-		pbxs:     maps.Clone(s.snap.pbxs),
-		users:    maps.Clone(s.snap.users),
-		devices:  make(map[MAC]*Device, len(s.snap.devices)),
-		params:   maps.Clone(s.snap.params),
-		uses:     maps.Clone(s.snap.uses),
+		settings:  s.snap.numbering.Settings,
+		sites:     maps.Clone(s.snap.sites),
+		pbxs:      maps.Clone(s.snap.pbxs),
+		users:     maps.Clone(s.snap.users),
+		devices:   make(map[MAC]*Device, len(s.snap.devices)),
+		params:    maps.Clone(s.snap.params),
+		uses:      maps.Clone(s.snap.uses),
+		numbering: s.snap.numbering,
 	}
 	for _, d := range s.snap.devices {
 		t.devices[d.MAC] = d
@@ -48,7 +51,7 @@ func (s *Service) current() *target {
 func (t *target) clone() *target {
 	return &target{
 		settings: t.settings, sites: maps.Clone(t.sites), pbxs: maps.Clone(t.pbxs), users: maps.Clone(t.users),
-		devices: maps.Clone(t.devices), params: maps.Clone(t.params), uses: t.uses,
+		devices: maps.Clone(t.devices), params: maps.Clone(t.params), uses: t.uses, numbering: t.numbering,
 	}
 }
 

@@ -244,8 +244,14 @@ func TestWrongPasswords(t *testing.T) {
 		if len(r.at("emergency")) != 1 {
 			t.Error("the emergency account suffers")
 		}
-		if got := o.live.PBX("main").Failed; len(got) != 1 || !strings.Contains(got[0], "user 101") || !strings.Contains(got[0], "403") {
-			t.Errorf("failed: %q", got)
+		got := o.live.PBX("main").Failed
+		if len(got) != 3 || !strings.Contains(got[0], "user 101") || !strings.Contains(got[0], "403") {
+			t.Fatalf("failed: %q", got)
+		}
+		for i, user := range []string{"user 102: waits until ", "user 103: waits until "} {
+			if !strings.HasPrefix(got[1+i], user) || !strings.Contains(got[1+i], "(user 101)") {
+				t.Errorf("failed: %q", got[1+i])
+			}
 		}
 		if n := events("pbx.user_failed"); n != 3 {
 			t.Errorf("told %d times", n)
@@ -253,6 +259,67 @@ func TestWrongPasswords(t *testing.T) {
 		sleep(12 * time.Minute)
 		if len(r.at("103")) != 1 {
 			t.Error("103 is not registered when the ten minutes are over")
+		}
+	})
+}
+
+// Who has no secret is never tried with a wrong one, and holds nobody up; a secret
+// that has worked is good after its user has left and come again; and when the wrong
+// ones are mended, all are tried at once.
+func TestWhoIsHeldUp(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		secret := func(user, text string) {
+			t.Helper()
+			pbx := &hotdesk.UserPBXSpec{Name: "main"}
+			if text != "" {
+				pbx.Secret = &text
+			} else {
+				pbx.Sealed = &text
+			}
+			if _, err := o.Apply(context.Background(), hotdesk.Desired{Users: []hotdesk.UserSpec{{Extension: user, PBX: pbx}}}, hotdesk.ApplyOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.login("HD0001", "100")
+		sleep(2 * time.Second)
+		secret("102", "")
+		o.login("HD0002", "102")
+		sleep(20 * time.Minute)
+		if n := len(r.of("102")); n != 0 {
+			t.Errorf("102 without a secret: %d answers to a challenge", n)
+		}
+		if got := o.live.PBX("main").Failed; len(got) != 1 || got[0] != "user 102: the PBX asks for a password and user 102 has none: give pbx.secret" {
+			t.Errorf("failed: %q", got)
+		}
+		r.passwords["101"] = "other"
+		o.login("HD0003", "101")
+		sleep(2 * time.Minute)
+		if _, err := o.Logout(context.Background(), hotdesk.LogoutRequest{Device: "HD0001", By: hotdesk.ByIVR}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Minute)
+		o.login("HD0001", "100")
+		sleep(2 * time.Second)
+		if len(r.at("100")) != 1 {
+			t.Error("100, whose secret has worked, is not registered again while 101's is wrong")
+		}
+		o.login("HD0004", "103")
+		sleep(2 * time.Second)
+		if len(r.at("103")) != 0 {
+			t.Fatal("103 is tried though three were refused")
+		}
+		r.passwords["101"] = "p101"
+		secret("101", "another")
+		secret("102", "p102")
+		sleep(2 * time.Second)
+		for _, user := range []string{"101", "102", "103"} {
+			if len(r.at(user)) != 1 {
+				t.Errorf("%s is not registered though all is mended: %q", user, o.live.PBX("main").Failed)
+			}
+		}
+		if got := o.live.PBX("main").Failed; len(got) != 0 {
+			t.Errorf("failed: %q", got)
 		}
 	})
 }

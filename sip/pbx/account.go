@@ -61,13 +61,24 @@ func newAccount(id accountID, token string) *account {
 	return &account{id: id, token: token, callID: uuid.NewString(), tag: sip.GenerateTagN(16), expiry: askedExpiry}
 }
 
+// owner names the account for administrators.
+func (id accountID) owner() string {
+	if id.user == "" {
+		return "the account of the PBX"
+	}
+	return "user " + string(id.user)
+}
+
+// keyOf is what an account proves itself with.
+func keyOf(a hotdesk.PBXAccount) string { return a.Sealed + "\x00" + a.AuthUser + "\x00" + a.Extension }
+
 // want notes that the account is to be registered. A new secret is tried at once.
 func (a *account) want(is hotdesk.PBXAccount, now time.Time) {
 	if !a.wanted {
 		a.wanted, a.next = true, now
 	}
-	if a.is.Sealed != is.Sealed || a.is.AuthUser != is.AuthUser || a.is.Extension != is.Extension {
-		a.failures, a.proven, a.next = 0, false, now
+	if keyOf(a.is) != keyOf(is) {
+		a.failures, a.proven, a.problem, a.next = 0, false, "", now
 	}
 	a.is = is
 }
@@ -82,8 +93,8 @@ func (a *account) unwant(now time.Time) {
 // done tells whether nothing is left to do.
 func (a *account) done() bool { return !a.wanted && !a.registered }
 
-// unproven tells whether its secret could be wrong.
-func (a *account) unproven() bool { return !a.proven || a.failures > 0 }
+// unproven tells whether its secret could be wrong; one that is not there is not.
+func (a *account) unproven() bool { return a.is.Sealed != "" && (!a.proven || a.failures > 0) }
 
 // due tells whether to register now, and for how long; 0 is to take it back, which
 // waits for the end of the user's last call.
@@ -126,6 +137,7 @@ type outcome struct {
 	reason  string
 	ours    int  // seconds that our contact is registered for; 0: it is not
 	foreign bool // another contact is, too
+	missing bool // a secret is asked for, and there is none
 }
 
 // register sends a REGISTER and answers one challenge.
@@ -162,6 +174,9 @@ func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXA
 		}
 		out := outcome{status: res.StatusCode, reason: res.Reason}
 		switch {
+		case (res.StatusCode == 401 || res.StatusCode == 407) && secret == "":
+			out.missing = true // an answer could only be wrong
+			return out
 		case (res.StatusCode == 401 || res.StatusCode == 407) && (try == 0 || try == 1 && stale(res)):
 			if answer, err = credentials(res, req, is.AuthUser, secret); err != nil {
 				return outcome{status: res.StatusCode, reason: err.Error()}
@@ -257,9 +272,14 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.next = now
 	case out.status == 200:
 		a.registered, a.proven, a.failures, a.problem = out.ours > 0, true, 0, ""
+		r.good[a.id] = keyOf(a.is)
 		seconds := cmp.Or(out.ours, 60)
 		a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
 		r.noteConflict(a, out)
+	case out.missing:
+		a.registered = false
+		a.next = now.Add(refused[len(refused)-1]) // or when it gets one
+		r.refused(a, out, "the PBX asks for a password and "+a.id.owner()+" has none: give pbx.secret")
 	case out.status == 401 || out.status == 403 || out.status == 407 || out.status == 404:
 		r.noteRefusal(p, a, out, now)
 	default:
@@ -272,19 +292,22 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 // noteRefusal backs off: hammering a PBX with a wrong password gets the house
 // banned by it.
 func (r *Registrar) noteRefusal(p *peer, a *account, out outcome, now time.Time) {
-	p.failed = append(p.failed, now)
+	p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
+	delete(r.good, a.id)
 	a.registered = false
 	a.next = now.Add(refused[min(a.failures, len(refused)-1)])
 	a.failures++
-	who := "the account of the PBX"
-	if a.id.user != "" {
-		who = "user " + string(a.id.user)
-	}
-	a.problem = fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, who)
 	if out.status == 404 {
-		a.problem = fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, who)
+		r.refused(a, out, fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, a.id.owner()))
+		return
 	}
-	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": a.problem})
+	r.refused(a, out, fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, a.id.owner()))
+}
+
+// refused tells that an account is not let in, and why.
+func (r *Registrar) refused(a *account, out outcome, problem string) {
+	a.problem = problem
+	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": problem})
 }
 
 // noteConflict tells that somebody else is registered as this user, or that ours

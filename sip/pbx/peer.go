@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -38,7 +40,14 @@ type peer struct {
 	pinged  bool // it answers OPTIONS; some do not, and are there all the same
 	misses  int
 	problem string
-	failed  []time.Time // failed authentications of late
+	failed  []failure // failed authentications of late, oldest first
+}
+
+// failure is one failed authentication, and with what.
+type failure struct {
+	at  time.Time
+	id  accountID
+	key string
 }
 
 func (p *peer) status() hotdesk.PBXStatus {
@@ -54,14 +63,26 @@ func (p *peer) status() hotdesk.PBXStatus {
 
 // mayFail tells whether one more authentication may fail.
 func (p *peer) mayFail(now time.Time) bool {
-	kept := p.failed[:0]
-	for _, t := range p.failed {
-		if now.Sub(t) < authWindow {
-			kept = append(kept, t)
+	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return now.Sub(f.at) >= authWindow })
+	return len(p.failed) < authFailures
+}
+
+// forgive takes out the failures of an account that were with another secret: it was
+// mended, so they say nothing of what comes.
+func (p *peer) forgive(id accountID, key string) {
+	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return f.id == id && f.key != key })
+}
+
+// waits says until when, and for whom, a secret that was never used is not tried.
+func (p *peer) waits() string {
+	oldest, who := p.failed[len(p.failed)-authFailures], []string{}
+	for _, f := range p.failed {
+		if name := f.id.owner(); !slices.Contains(who, name) {
+			who = append(who, name)
 		}
 	}
-	p.failed = kept
-	return len(kept) < authFailures
+	return fmt.Sprintf("waits until %s: this PBX has refused passwords (%s), and one refusal more could make it ban this server; mend those and it is tried at once",
+		oldest.at.Add(authWindow).UTC().Format("15:04 UTC"), strings.Join(who, ", "))
 }
 
 // ping asks the PBX when it is time. The caller holds the lock.

@@ -53,6 +53,7 @@ type Registrar struct {
 	accounts map[accountID]*account
 	peers    map[string]*peer // by PBX
 	tokens   map[string]accountID
+	good     map[accountID]string // what each account's registration succeeded with
 	running  sync.WaitGroup
 }
 
@@ -60,7 +61,7 @@ type Registrar struct {
 func New(o Options) *Registrar {
 	return &Registrar{
 		Options: o, where: addresses{resolver: net.DefaultResolver, known: map[string]answer{}},
-		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{},
+		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{},
 	}
 }
 
@@ -127,6 +128,12 @@ func (r *Registrar) look(ctx context.Context) {
 			r.accounts[id], r.tokens[acc.token] = acc, id
 		}
 		acc.want(a, now)
+		if r.good[id] == keyOf(a) && acc.failures == 0 {
+			acc.proven = true // before the user left and came again
+		}
+		if pe := r.peers[id.pbx]; pe != nil {
+			pe.forgive(id, keyOf(a))
+		}
 	}
 	begun := 0
 	for id, acc := range r.accounts {
@@ -143,7 +150,13 @@ func (r *Registrar) look(ctx context.Context) {
 			continue
 		}
 		expires, due := acc.due(now, r.Live)
-		if !due || begun >= perTick || expires > 0 && acc.unproven() && !pe.mayFail(now) {
+		if !due || begun >= perTick {
+			continue
+		}
+		if expires > 0 && acc.unproven() && !pe.mayFail(now) {
+			if acc.failures == 0 {
+				acc.problem = pe.waits()
+			}
 			continue
 		}
 		begun++

@@ -97,7 +97,7 @@ func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	case out.status == 401 || out.status == 403 || out.status == 407:
 		r.mu.Lock()
 		if pe := r.peers[p.Name]; pe != nil {
-			pe.failed = append(pe.failed, r.Now())
+			pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
 		}
 		r.mu.Unlock()
 		t.Verdict = "the PBX does not take the password: check account.auth_user and account.secret; some PBXes ban an address after a few tries, so wait before the next one"
