@@ -11,67 +11,100 @@ import (
 type connections struct {
 	mu        sync.Mutex
 	open      map[flow]*conn
-	strangers map[netip.Addr]int // how many of them, by source
-	unknown   int                // their sum
-	// mute are those that have sent no whole message yet, by source, oldest first.
-	mute map[netip.Addr][]*conn
-	peak int // most that were open since the maps were made
+	strangers map[netip.Addr]*crowd // of those without a registration, by source
+	unknown   int                   // how many they are
+	peak      int                   // most that were open since the maps were made
+}
+
+// crowd is the strangers of one source, each list with the oldest first.
+type crowd struct {
+	silent []*conn // have sent no whole message yet
+	spoken []*conn
+}
+
+func (c *crowd) size() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.silent) + len(c.spoken)
+}
+
+// oldest is who has to go for a newcomer: whoever means to speak does so at once.
+func (c *crowd) oldest() *conn {
+	if len(c.silent) > 0 {
+		return c.silent[0]
+	}
+	return c.spoken[0]
 }
 
 // add counts a connection in; false when there are too many. One that comes from
 // the address of another has taken its place: that one is gone, whatever we have
-// heard of it yet.
-func (c *connections) add(w *conn, stranger bool) bool {
+// heard of it yet. Where there are too many strangers, the newcomer takes the place of
+// leave, which the caller closes: to refuse it would let whoever sits at the same
+// address, or at many others, keep all phones out that have to register anew.
+func (c *connections) add(w *conn, stranger bool) (leave *conn, ok bool) {
 	c.mu.Lock()
 	old := c.open[w.flow]
 	c.mu.Unlock()
 	if old != nil {
 		_ = old.Close()
 	}
-	from := source(w.flow.remote.Addr())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= maxConns || stranger && (c.unknown >= maxStrangers || c.strangers[from] >= maxPerSource) {
-		return false
+	if len(c.open) >= maxConns {
+		return nil, false
+	}
+	if stranger {
+		leave = c.admit(w)
 	}
 	c.open[w.flow] = w
 	c.peak = max(c.peak, len(c.open))
-	if w.stranger = stranger; stranger {
-		c.strangers[from]++
-		c.unknown++
-	}
-	return true
+	return leave, true
 }
 
-// listen notes that a connection may send its first message now. It returns the one
-// that has been silent for longest when its source has too many of those: it goes,
-// because who means to speak does so at once, and refusing the new one would let
-// whoever sits at the same address keep all others out.
-func (c *connections) listen(w *conn) (oldest *conn) {
+// admit puts a stranger into its crowd, and takes out who has to go for it. The
+// caller holds the lock.
+func (c *connections) admit(w *conn) (leave *conn) {
 	from := source(w.flow.remote.Addr())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.mute[from] = append(c.mute[from], w); len(c.mute[from]) > maxSilent {
-		oldest = c.mute[from][0]
-		c.mute[from] = slices.Clone(c.mute[from][1:])
+	switch {
+	case c.strangers[from].size() >= maxPerSource:
+		leave = c.strangers[from].oldest()
+	case c.unknown >= maxStrangers:
+		var fullest *crowd
+		for _, x := range c.strangers {
+			if x.size() > fullest.size() {
+				fullest = x
+			}
+		}
+		leave = fullest.oldest()
 	}
-	return oldest
+	if leave != nil {
+		c.settle(leave)
+	}
+	if c.strangers[from] == nil {
+		c.strangers[from] = &crowd{}
+	}
+	c.strangers[from].silent = append(c.strangers[from].silent, w)
+	w.stranger = true
+	c.unknown++
+	return leave
 }
 
-// heard takes a connection off the silent ones: it has spoken, or ended.
+// heard notes that a connection has sent a whole message.
 func (c *connections) heard(w *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unmute(w)
+	if x := c.strangers[source(w.flow.remote.Addr())]; w.stranger {
+		x.silent = without(x.silent, w)
+		x.spoken = append(x.spoken, w)
+	}
 }
 
-// unmute is heard for who holds the lock.
-func (c *connections) unmute(w *conn) {
-	from := source(w.flow.remote.Addr())
-	list := slices.DeleteFunc(c.mute[from], func(x *conn) bool { return x == w })
-	if c.mute[from] = list; len(list) == 0 {
-		delete(c.mute, from)
+func without(list []*conn, w *conn) []*conn {
+	if i := slices.Index(list, w); i >= 0 {
+		return slices.Delete(list, i, i+1)
 	}
+	return list
 }
 
 // give notes that a connection is on its way to whoever accepts.
@@ -110,7 +143,9 @@ func (c *connections) settle(w *conn) {
 	w.stranger = false
 	c.unknown--
 	from := source(w.flow.remote.Addr())
-	if c.strangers[from]--; c.strangers[from] <= 0 {
+	x := c.strangers[from]
+	x.silent, x.spoken = without(x.silent, w), without(x.spoken, w)
+	if x.size() == 0 {
 		delete(c.strangers, from)
 	}
 }
@@ -120,7 +155,6 @@ func (c *connections) remove(w *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle(w)
-	c.unmute(w)
 	if c.open[w.flow] == w {
 		delete(c.open, w.flow)
 	}

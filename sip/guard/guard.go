@@ -95,7 +95,7 @@ func New(o Options) *Guard {
 	}
 	return &Guard{
 		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[flow]*shared{},
-		conns: connections{open: map[flow]*conn{}, strangers: map[netip.Addr]int{}, mute: map[netip.Addr][]*conn{}},
+		conns: connections{open: map[flow]*conn{}, strangers: map[netip.Addr]*crowd{}},
 	}
 }
 

@@ -14,7 +14,6 @@ const (
 	maxConns     = 16384 // of everybody
 	maxStrangers = 4096  // of those without a registration
 	maxPerSource = 1024  // of them, from one address: an office behind its router
-	maxSilent    = 128   // of these, that could have sent a message and have not
 
 	handshakeWait = 5 * time.Second  // for TLS
 	messageWait   = 10 * time.Second // from a message's first byte to its last
@@ -97,7 +96,7 @@ func (l *Listener) Close() error {
 func (l *Listener) Bring(ctx context.Context, c net.Conn) error {
 	w := l.g.wrap(l.network, c)
 	w.ours, w.given = true, true
-	if !l.g.conns.add(w, false) {
+	if _, ok := l.g.conns.add(w, false); !ok {
 		return errors.Join(net.ErrClosed, c.Close())
 	}
 	select {
@@ -160,12 +159,17 @@ func (l *Listener) take(c net.Conn) {
 		c = secure
 	}
 	w := l.g.wrap(l.network, c)
-	if !l.g.conns.add(w, !l.g.isKnown(w.flow)) {
+	leave, ok := l.g.conns.add(w, !l.g.isKnown(w.flow))
+	if !ok {
 		l.g.Stats.Refused.Add(1)
 		_ = raw.Close() // without a word: TLS would want one
 		return
 	}
 	l.pumping.Go(func() {
+		if leave != nil {
+			l.g.Stats.Refused.Add(1)
+			_ = leave.Close()
+		}
 		if secure != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), handshakeWait)
 			err := secure.HandshakeContext(ctx)
@@ -175,10 +179,6 @@ func (l *Listener) take(c net.Conn) {
 				_ = w.Close()
 				return
 			}
-		}
-		if oldest := l.g.conns.listen(w); oldest != nil {
-			l.g.Stats.Refused.Add(1)
-			_ = oldest.Close()
 		}
 		select {
 		case <-l.shut: // maybe after Close has looked

@@ -226,8 +226,9 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// One address may have so many connections and no more; phones that have registered
-// do not count, and make room for those behind them.
+// One address may have so many connections; then a newcomer takes the place of the
+// oldest that has not spoken, or of the oldest, and nobody is kept out. Phones that
+// have registered do not count and never go.
 func TestConnectionCaps(t *testing.T) {
 	inHall(t, Options{}, func(h *hall) {
 		var all []net.Conn
@@ -236,57 +237,66 @@ func TestConnectionCaps(t *testing.T) {
 			h.send(c, message)
 			all = append(all, c)
 		}
-		if c := h.dial(); !ended(c) {
-			t.Error("one too many is let in")
-		}
-		if n := h.g.Stats.Refused.Load(); n != 1 {
-			t.Errorf("%d refused", n)
-		}
 		h.g.Know("TCP", all[0].LocalAddr().String())
-		if c := h.dial(); ended(c) {
+		silent := h.dial() // takes the place of the phone that is known now
+		if ended(silent) || ended(all[1]) {
 			t.Error("a registered phone takes a stranger's place")
 		}
-		_ = all[1].Close()
+		for range 3 { // each drives out the silent one before it
+			next := h.dial()
+			if !ended(silent) || ended(next) {
+				t.Error("the silent one stays, or the newcomer is refused")
+			}
+			silent = next
+		}
+		h.send(silent, message)
+		if c := h.dial(); ended(c) || !ended(all[1]) || ended(all[2]) || ended(all[0]) {
+			t.Error("of those who have spoken the oldest goes, and no phone")
+		}
+		_ = all[2].Close()
 		synctest.Wait()
-		if c := h.dial(); ended(c) {
+		if c := h.dial(); ended(c) || ended(all[3]) {
 			t.Error("a connection that has ended takes a place")
 		}
 		if open, strangers := h.g.Connections(); open != maxPerSource+1 || strangers != maxPerSource {
 			t.Errorf("%d open, %d strangers", open, strangers)
 		}
+		if n := h.g.Stats.Refused.Load(); n != 4 {
+			t.Errorf("%d refused", n)
+		}
 	})
 }
 
-// Of those who could speak and do not, one address may have so many; then the oldest
-// goes, so that they keep nobody out. Who has spoken stays, though it has to wait
-// until the messages of its address are paid for.
-func TestSilentConnections(t *testing.T) {
-	inHall(t, Options{}, func(h *hall) {
-		var speakers, silent []net.Conn
-		for range 2 * maxSilent {
-			c := h.dial()
-			h.send(c, message)
-			speakers = append(speakers, c)
+// Of all strangers together the oldest of the address that has the most goes.
+func TestCrowdedSourcesMakeRoom(t *testing.T) {
+	c := connections{open: map[flow]*conn{}, strangers: map[netip.Addr]*crowd{}}
+	n := 0
+	from := func(last byte) (w, leave *conn) {
+		n++
+		w = &conn{flow: flow{"TCP", netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), uint16(n))}}
+		leave, ok := c.add(w, true)
+		if !ok {
+			t.Fatalf("number %d is refused", n)
 		}
-		for range maxSilent + 3 {
-			c := h.dial()
-			h.send(c, "OPTIONS sip")
-			silent = append(silent, c)
-		}
-		for i, c := range silent {
-			if got, want := ended(c), i < 3; got != want {
-				t.Errorf("silent connection %d: ended %v, want %v", i, got, want)
-			}
-		}
-		late := h.dial()
-		h.send(late, message)
-		time.Sleep(9 * time.Second)
-		for i, c := range append(speakers, late) {
-			if ended(c) {
-				t.Errorf("speaker %d has ended", i)
-			}
-		}
-	})
+		return w, leave
+	}
+	first, _ := from(1)
+	for range 999 {
+		from(1)
+	}
+	for last := byte(2); c.unknown < maxStrangers; last = 2 + (last+1)%10 {
+		from(last)
+	}
+	_, leave := from(200)
+	if leave != first || first.stranger || c.unknown != maxStrangers {
+		t.Errorf("%v goes, want the oldest of the fullest address; %d strangers", leave, c.unknown)
+	}
+	for _, w := range c.open {
+		c.remove(w)
+	}
+	if len(c.open) != 0 || len(c.strangers) != 0 || c.unknown != 0 {
+		t.Errorf("left: %d open, %d sources, %d strangers", len(c.open), len(c.strangers), c.unknown)
+	}
 }
 
 // Who sends faster than it may is read more slowly, and loses nothing.
