@@ -115,6 +115,15 @@ func (g *guesses) right(t try) {
 	g.homes[t.name] = all[:min(len(all), maxHomes)]
 }
 
+// back undoes a try of which nothing was compared.
+func (g *guesses) back(t try) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range t.limits {
+		l.giveBack()
+	}
+}
+
 func (g *guesses) homeAt(name, source string) int {
 	return slices.IndexFunc(g.homes[name], func(h *home) bool { return h.source == source })
 }

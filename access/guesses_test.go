@@ -217,3 +217,60 @@ func TestTokenNames(t *testing.T) {
 		t.Errorf("the name of a token that has expired: %v", err)
 	}
 }
+
+// A server too busy to compare passwords charges nobody for it.
+func TestBusyIsNoGuess(t *testing.T) {
+	h, _ := withAnna(t)
+	busy := &busyHasher{left: 3 * sourceTries}
+	h.Hasher = busy
+	for range busy.left {
+		if _, err := h.SignIn(t.Context(), "anna", "correct horse", "den"); !errors.Is(err, hotdesk.ErrBusy) {
+			t.Fatalf("busy: %v", err)
+		}
+	}
+	if _, err := h.SignIn(t.Context(), "anna", "correct horse", "den"); err != nil {
+		t.Errorf("when it is busy no more: %v", err)
+	}
+}
+
+// busyHasher is busy for so many comparisons.
+type busyHasher struct {
+	quick
+	left int
+}
+
+func (b *busyHasher) VerifyPIN(ctx context.Context, s hotdesk.Secret, hash string) (bool, error) {
+	if b.left > 0 {
+		b.left--
+		return false, hotdesk.ErrBusy
+	}
+	return b.quick.VerifyPIN(ctx, s, hash)
+}
+
+// However many sessions one token opens, nobody else is signed out.
+func TestManySessionsOfOne(t *testing.T) {
+	h, _ := withAnna(t)
+	owner, err := h.SignIn(t.Context(), "anna", "correct horse", "den")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token, err := h.Create(t.Context(), hotdesk.TokenSpec{Name: "screen", Role: hotdesk.RoleViewer}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, last string
+	for n := range maxSessions + 10 {
+		h.add(time.Second)
+		if last, err = h.SignIn(t.Context(), "", token, "hall"); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			first = last
+		}
+	}
+	for session, good := range map[string]bool{owner: true, last: true, first: false} {
+		if _, err := h.BySession(session); (err == nil) != good {
+			t.Errorf("a session that should be good %v: %v", good, err)
+		}
+	}
+}

@@ -17,9 +17,11 @@ const (
 	// sessionLife is how long somebody stays signed in without doing anything.
 	sessionLife = 12 * time.Hour
 	maxSessions = 1000 // the one unused for the longest goes first
-	minPassword = 10   // characters; NIST SP 800-63B asks for 8
-	maxPassword = 200  // bytes
-	maxName     = 64   // bytes
+	// maxSessionsOfOne may one account or token have; of more, its own oldest goes.
+	maxSessionsOfOne = 20
+	minPassword      = 10  // characters; NIST SP 800-63B asks for 8
+	maxPassword      = 200 // bytes
+	maxName          = 64  // bytes
 )
 
 // visits are the browser sessions and one-time links. They are kept by the hash
@@ -150,11 +152,13 @@ func (a *Access) SignIn(ctx context.Context, name string, password hotdesk.Secre
 		case a.guesses.slot <- struct{}{}: // one at a time: PINs need the other place
 			defer func() { <-a.guesses.slot }()
 		case <-ctx.Done():
+			a.guesses.back(t)
 			return "", ctx.Err()
 		}
 	}
 	ok, err := a.Hasher.VerifyPIN(ctx, password, hashed)
-	if err != nil {
+	if err != nil { // nothing was compared
+		a.guesses.back(t)
 		return "", err
 	}
 	if !ok {
@@ -172,13 +176,22 @@ func (a *Access) open(v visit) string {
 	v.until = a.Now().Add(sessionLife)
 	a.visits.mu.Lock()
 	defer a.visits.mu.Unlock()
-	if len(a.visits.sessions) >= maxSessions {
-		oldest, at := "", time.Time{}
-		for key, v := range a.visits.sessions {
-			if oldest == "" || v.until.Before(at) {
-				oldest, at = key, v.until
-			}
+	own, oldest, oldestOwn := 0, "", ""
+	for key, x := range a.visits.sessions {
+		if oldest == "" || x.until.Before(a.visits.sessions[oldest].until) {
+			oldest = key
 		}
+		if x.account != v.account || x.token != v.token {
+			continue
+		}
+		if own++; oldestOwn == "" || x.until.Before(a.visits.sessions[oldestOwn].until) {
+			oldestOwn = key
+		}
+	}
+	switch {
+	case own >= maxSessionsOfOne: // whoever opens many signs nobody else out
+		delete(a.visits.sessions, oldestOwn)
+	case len(a.visits.sessions) >= maxSessions:
 		delete(a.visits.sessions, oldest)
 	}
 	a.visits.sessions[hash(text)] = v

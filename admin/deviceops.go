@@ -292,7 +292,7 @@ func (s *Server) resync(reboot bool) func(context.Context, hotdesk.DeviceID, str
 		if busy, _ := s.Live.InCall(id, ""); busy {
 			return hotdesk.ErrDeviceInCall
 		}
-		if reboot && s.Desk.Held(id) {
+		if s.Desk.Held(id) {
 			return hotdesk.ErrEmergencyHold
 		}
 		_, ladder, err := s.Ladder.Prepare(ctx, id)

@@ -94,6 +94,7 @@ func TestErrorCodes(t *testing.T) {
 		{"POST", "/devices/HD0002/resync", "", 409, "device_in_call"},
 		{"POST", "/devices/HD0001/block", "", 409, "emergency_hold"},
 		{"POST", "/devices/HD0001/reboot", "", 409, "emergency_hold"},
+		{"POST", "/devices/HD0001/resync", "", 409, "emergency_hold"},
 		{"POST", "/devices/HD0001/login", `{"user":"100"}`, 409, "emergency_hold"},
 		{"DELETE", "/devices/HD0001", "", 409, "emergency_hold"},
 		{"GET", "/nothing", "", 404, "not_found"},

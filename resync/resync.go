@@ -366,9 +366,16 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	defer r.rouse()
 	// The state may be ahead of the events: a phone that has just shown its new
 	// secret must not be asked again.
-	if p, err := r.desk.Phone(id); err != nil || p.Current() {
+	p, err := r.desk.Phone(id)
+	if err != nil || p.Current() {
 		r.done(id, j, lookAgain)
 		r.look(ctx, id, shown)
+		return
+	}
+	// In an emergency hold only what somebody at the desk has done reaches the phone:
+	// a login or logout gives it a new secret, a changed site or parameter does not.
+	if p.Fetched.Proven >= p.Device.Generation && r.desk.Held(id) {
+		r.done(id, j, lookAgain)
 		return
 	}
 	_, ladder, err := r.files.Prepare(ctx, id)

@@ -219,6 +219,42 @@ func TestFastPhone(t *testing.T) {
 	})
 }
 
+// In an emergency hold a changed site or parameter does not reach the phone, a login
+// at the desk does; when the hold ends, what has waited follows.
+func TestHeldPhoneIsLeftInPeace(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.mu.Lock()
+		h.held["HD0001"], h.digest["HD0001"] = true, "b"
+		h.mu.Unlock()
+		h.live.Publish("site.saved", "", "", nil)
+		h.after(10 * time.Minute)
+		h.want()
+		h.bind("HD0001")
+		h.after(time.Second)
+		if h.mu.Lock(); len(h.sent) != 1 || !strings.HasSuffix(h.sent[0], "gentle") {
+			t.Errorf("sent %v, want the check-sync of the login", h.sent)
+		}
+		h.sent = nil
+		h.mu.Unlock()
+		h.fetch("HD0001")
+		h.register("HD0001", 2)
+		h.mu.Lock()
+		h.digest["HD0001"] = "c"
+		h.mu.Unlock()
+		h.live.Publish("parameter.saved", "", "", nil)
+		h.after(10 * time.Minute)
+		h.want()
+		h.mu.Lock()
+		h.held["HD0001"] = false
+		h.mu.Unlock()
+		h.after(time.Minute)
+		if h.mu.Lock(); len(h.sent) == 0 {
+			t.Error("the hold is over and nothing was sent")
+		}
+		h.mu.Unlock()
+	})
+}
+
 // The reboot waits for a minute without a leg and for the end of an emergency
 // hold; the gentle form does not.
 func TestRebootWaits(t *testing.T) {

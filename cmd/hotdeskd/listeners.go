@@ -170,13 +170,17 @@ func (w webListeners) serve(h http.Handler, c *certs.Certificates, log *slog.Log
 	return func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		if w.plain != nil {
-			group.Go(func() error { return serveHTTP(httpServer(h, log), w.plain)(ctx) })
+			group.Go(func() error {
+				return serveHTTP(httpServer(h, log), keepDoor(w.plain, phoneConns, phoneConnsOfOne))(ctx)
+			})
 		}
 		if w.secure != nil {
 			s := httpServer(h, log)
 			conf := c.Config()
 			conf.NextProtos = []string{"http/1.1"} // what phones speak
-			group.Go(func() error { return serveHTTP(s, tls.NewListener(w.secure, conf))(ctx) })
+			group.Go(func() error {
+				return serveHTTP(s, tls.NewListener(keepDoor(w.secure, phoneConns, phoneConnsOfOne), conf))(ctx)
+			})
 		}
 		return group.Wait()
 	}
