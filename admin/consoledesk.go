@@ -146,6 +146,9 @@ func (s *Server) deskPage(ctx context.Context, query url.Values) deskPage {
 		if len(shown.Missing) > 0 {
 			p.Problems = append(p.Problems, "Site "+site.Name+" cannot make emergency calls yet: "+strings.Join(shown.Missing, ", ")+" missing.")
 		}
+		if s.noWayOut(site) {
+			p.Problems = append(p.Problems, "Site "+site.Name+": "+noWayOut+".")
+		}
 		if zone, err := time.LoadLocation(site.TimeZone); err == nil {
 			p.zones[site.Name] = zone
 		}
@@ -198,7 +201,7 @@ func (s *Server) fill(ctx context.Context, p *deskPage) {
 			}
 		}
 		groups := []string{d.State}
-		if !d.Registered {
+		if !d.Registered && phone.Device.Claimed {
 			groups = append(groups, "unregistered")
 		}
 		if len(row.Problems) > 0 || d.Config.State == "stale" {

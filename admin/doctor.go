@@ -91,6 +91,9 @@ func (s *Server) examineSites() (all []Finding) {
 		for _, m := range missing {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingProblem, Text: m + " is missing; emergency calls from this site are not ready", Fix: "put it into the site's part of your file and run: hotdeskd apply -f office.yaml"})
 		}
+		if s.noWayOut(site) {
+			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingProblem, Text: noWayOut, Fix: "see to the PBX, or name a second one under emergency.routes"})
+		}
 		if len(missing) == 0 {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingOK, Text: "emergency calls have numbers, a way out, a caller id and an address"})
 		}

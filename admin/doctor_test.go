@@ -70,6 +70,16 @@ func TestDoctor(t *testing.T) {
 	want(false, "ok pbx main: the PBX works")
 	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
 	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
+	d.want("POST", "/apply", `{sites: [{name: roma, emergency: {routes: [{pbx: main}]}}]}`, 200)
+	want(false, "problem pbx main: user 101: refused (403)")
+	if _, all := told(); strings.Contains(all, noWayOut) {
+		t.Errorf("a PBX that is up is no way out:\n%s", all)
+	}
+	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXDown, Problem: "silent"})
+	want(false, "problem site roma: "+noWayOut+" -> see to the PBX")
+	if got := fmt.Sprint(d.want("GET", "/status", "", 200)["problems"]); !strings.Contains(got, "site roma: "+noWayOut) {
+		t.Errorf("status: %s", got)
+	}
 	d.want("POST", "/apply", `{pbx: [{name: main, mode: register}], users: [{extension: "101", pbx: {name: main}}]}`, 200)
 	want(false, "warning user 101: has no secret for the PBX main, so 101 will not be registered there")
 	if _, err := d.store.Update(context.Background(), func(tx hotdesk.Txn) error {

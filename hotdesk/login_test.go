@@ -289,7 +289,8 @@ func TestDeviceThrottle(t *testing.T) {
 	}
 }
 
-// An administrator's unlock lets people log in at a locked phone at once.
+// An administrator's unlock lets people log in at a locked phone at once, also whom
+// five wrong PINs have locked out at this phone alone.
 func TestUnlockDevice(t *testing.T) {
 	d := newDesk(t)
 	d.office("move")
@@ -306,6 +307,20 @@ func TestUnlockDevice(t *testing.T) {
 	}
 	if _, err := d.login("HD0001", "103", "4071"); err != nil || d.Locked("HD0001") {
 		t.Errorf("a right PIN after the unlock: %v", err)
+	}
+	for range 5 {
+		if _, err := d.login("HD0002", "104", "9999"); !errors.Is(err, hotdesk.ErrNoMatch) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.login("HD0002", "104", "4071"); !errors.Is(err, hotdesk.ErrNoMatch) {
+		t.Fatalf("the pair is not locked: %v", err)
+	}
+	if err := d.UnlockDevice(context.Background(), "HD0002", "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.login("HD0002", "104", "4071"); err != nil {
+		t.Errorf("the pair after the unlock: %v", err)
 	}
 	if err := d.UnlockDevice(context.Background(), "HD0099", "test"); !errors.Is(err, hotdesk.ErrNotFound) {
 		t.Errorf("an unknown device: %v", err)

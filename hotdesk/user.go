@@ -204,50 +204,57 @@ func (s *Service) LogoutUser(ctx context.Context, ext Extension, r LogoutRequest
 	return s.Logout(ctx, r)
 }
 
-// Unlock forgives a user's and the given devices' wrong PINs.
+// Unlock forgives a user's wrong PINs, at all devices.
 func (s *Service) Unlock(ctx context.Context, ext Extension, by string) error {
 	if _, err := s.User(ext); err != nil {
 		return err
 	}
 	s.snap.mu.RLock()
-	var devices []DeviceID
-	for id := range s.snap.devices {
-		devices = append(devices, id)
+	keys := []string{userThrottleKey(ext)}
+	for _, id := range slices.Sorted(maps.Keys(s.snap.devices)) {
+		keys = append(keys, pairThrottleKey(ext, id))
 	}
 	s.snap.mu.RUnlock()
-	slices.Sort(devices)
 	row := s.row("user.unlocked", by)
 	row.User = ext
-	if err := s.update(ctx, func(tx Txn) error {
-		tx.Delete(userThrottleKey(ext))
-		return audit(tx, row)
-	}); err != nil {
+	return s.forgive(ctx, keys, row)
+}
+
+// UnlockDevice forgives the wrong PINs that were typed at a device, by whomever.
+func (s *Service) UnlockDevice(ctx context.Context, id DeviceID, by string) error {
+	if _, err := s.Phone(id); err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(devices, MaxTxnKeys) {
+	s.snap.mu.RLock()
+	keys := []string{deviceThrottleKey(id), pairThrottleKey(nobody, id)}
+	for _, ext := range slices.Sorted(maps.Keys(s.snap.users)) {
+		keys = append(keys, pairThrottleKey(ext, id))
+	}
+	s.snap.mu.RUnlock()
+	row := s.row("device.unlocked", by)
+	row.Device = id
+	return s.forgive(ctx, keys, row)
+}
+
+// forgive deletes counts of wrong PINs; the row goes with the first of them.
+func (s *Service) forgive(ctx context.Context, keys []string, row AuditRow) error {
+	first := true
+	for chunk := range slices.Chunk(keys, MaxTxnKeys-1) {
+		tell := first
 		if err := s.update(ctx, func(tx Txn) error {
-			for _, id := range chunk {
-				tx.Delete(pairThrottleKey(ext, id))
+			for _, key := range chunk {
+				tx.Delete(key)
+			}
+			if tell {
+				return audit(tx, row)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
+		first = false
 	}
 	return nil
-}
-
-// UnlockDevice forgives the wrong PINs that were typed at a device.
-func (s *Service) UnlockDevice(ctx context.Context, id DeviceID, by string) error {
-	if _, err := s.Phone(id); err != nil {
-		return err
-	}
-	row := s.row("device.unlocked", by)
-	row.Device = id
-	return s.update(ctx, func(tx Txn) error {
-		tx.Delete(deviceThrottleKey(id))
-		return audit(tx, row)
-	})
 }
 
 // SetPIN gives a user a new PIN and forgives the wrong ones.
