@@ -146,7 +146,7 @@ func (s *Server) deskPage(ctx context.Context, query url.Values) deskPage {
 		if len(shown.Missing) > 0 {
 			p.Problems = append(p.Problems, "Site "+site.Name+" cannot make emergency calls yet: "+strings.Join(shown.Missing, ", ")+" missing.")
 		}
-		if s.noWayOut(site) {
+		if s.Desk.NoWayOut(site) {
 			p.Problems = append(p.Problems, "Site "+site.Name+": "+noWayOut+".")
 		}
 		if zone, err := time.LoadLocation(site.TimeZone); err == nil {

@@ -289,11 +289,8 @@ var errNoRung = fmt.Errorf("%w: this vendor's phones cannot be told so", hotdesk
 // resync sends the gentle or the strong check-sync now.
 func (s *Server) resync(reboot bool) func(context.Context, hotdesk.DeviceID, string) error {
 	return func(ctx context.Context, id hotdesk.DeviceID, _ string) error {
-		if busy, _ := s.Live.InCall(id, ""); busy {
-			return hotdesk.ErrDeviceInCall
-		}
-		if s.Desk.Held(id) {
-			return hotdesk.ErrEmergencyHold
+		if err := s.Desk.MayDisturb(id); err != nil {
+			return err
 		}
 		_, ladder, err := s.Ladder.Prepare(ctx, id)
 		if err != nil {

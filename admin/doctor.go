@@ -91,7 +91,7 @@ func (s *Server) examineSites() (all []Finding) {
 		for _, m := range missing {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingProblem, Text: m + " is missing; emergency calls from this site are not ready", Fix: "put it into the site's part of your file and run: hotdeskd apply -f office.yaml"})
 		}
-		if s.noWayOut(site) {
+		if s.Desk.NoWayOut(site) {
 			all = append(all, Finding{Check: "site", Subject: site.Name, State: FindingProblem, Text: noWayOut, Fix: "see to the PBX, or name a second one under emergency.routes"})
 		}
 		if len(missing) == 0 {

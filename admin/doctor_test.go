@@ -70,7 +70,7 @@ func TestDoctor(t *testing.T) {
 	want(false, "ok pbx main: the PBX works")
 	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
 	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
-	d.want("POST", "/apply", `{sites: [{name: roma, emergency: {routes: [{pbx: main}]}}]}`, 200)
+	d.want("POST", "/apply", `{pbx: [{name: off, mode: none}], sites: [{name: roma, emergency: {routes: [{pbx: off}, {pbx: main}]}}]}`, 200)
 	want(false, "problem pbx main: user 101: refused (403)")
 	if _, all := told(); strings.Contains(all, noWayOut) {
 		t.Errorf("a PBX that is up is no way out:\n%s", all)

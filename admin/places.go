@@ -319,7 +319,7 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 		for _, missing := range s.Desk.Missing(site) {
 			st.Problems = append(st.Problems, "site "+site.Name+": "+missing+" is missing; emergency calls are not ready")
 		}
-		if s.noWayOut(site) {
+		if s.Desk.NoWayOut(site) {
 			st.Problems = append(st.Problems, "site "+site.Name+": "+noWayOut)
 		}
 	}
@@ -343,13 +343,3 @@ func (s *Server) pbxProblems(name string) (all []string) {
 
 // noWayOut is what everybody must know who sits in a site.
 const noWayOut = "no PBX of its emergency routes answers: an emergency call would fail now"
-
-// noWayOut tells whether every PBX that a site's emergency calls go to is down.
-func (s *Server) noWayOut(site hotdesk.Site) bool {
-	for _, r := range site.Emergency.Routes {
-		if s.Live.PBX(r.PBX).State != hotdesk.PBXDown {
-			return false
-		}
-	}
-	return len(site.Emergency.Routes) > 0
-}

@@ -224,7 +224,7 @@ func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
 // Replace gives a device another phone: the HD number, desk and keys stay, the
 // old phone is let go and the new one is claimed when it comes. Its session ends.
 func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by string) error {
-	if err := s.disturbable(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	if model != "" {

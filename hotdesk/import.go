@@ -138,7 +138,7 @@ func (s *Service) changeable(before, after Device) error {
 		return nil
 	}
 	if after.Blocked && !before.Blocked {
-		return s.disturbable(before.ID)
+		return s.MayDisturb(before.ID)
 	}
 	if err := s.holdError(before.ID); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (i *importer) user(ctx context.Context, v Verdict, spec UserSpec) (Verdict,
 	}
 	if old != nil && old.Enabled && !user.Enabled {
 		for _, id := range i.s.bound(ext) {
-			if err := i.s.disturbable(id); err != nil {
+			if err := i.s.MayDisturb(id); err != nil {
 				return v, fmt.Errorf("user %s on %s: %w", ext, id, err)
 			}
 		}

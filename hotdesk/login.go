@@ -66,7 +66,7 @@ func (s *Service) fromAfar(r LoginRequest, site Site) error {
 		if r.Site != "" && p.Device.Site != r.Site {
 			return fmt.Errorf("%w: user %s is logged in at another site, and logging in here would end that; the person can do it at the desk, with the PIN", ErrForbidden, r.User)
 		}
-		if err := s.disturbable(id); err != nil {
+		if err := s.MayDisturb(id); err != nil {
 			return fmt.Errorf("user %s on %s: %w", r.User, id, err)
 		}
 	}

@@ -78,7 +78,7 @@ func (s *Service) mayEnd(r LogoutRequest, p Phone) error {
 		return err
 	}
 	for _, id := range without(s.bound(p.Session.User), r.Device) {
-		if err := s.disturbable(id); err != nil {
+		if err := s.MayDisturb(id); err != nil {
 			return fmt.Errorf("user %s on %s: %w", p.Session.User, id, err)
 		}
 	}

@@ -254,7 +254,7 @@ func (p *plan) removeUser(ext Extension, old User) {
 func (p *plan) endUser(ext Extension, why string) {
 	for _, id := range p.s.bound(ext) {
 		p.ends = append(p.ends, string(id)+" user "+string(ext))
-		if err := p.s.disturbable(id); err != nil {
+		if err := p.s.MayDisturb(id); err != nil {
 			p.err = errors.Join(p.err, fmt.Errorf("user %s on %s: %w", ext, id, err))
 		}
 	}
@@ -294,15 +294,13 @@ func endBinding(tx Txn, id DeviceID, row AuditRow, why string) error {
 	return errors.Join(err, put(tx, seatsKey(current.User), seats))
 }
 
-// disturbable says why nobody but the person at the desk may end the session now.
-func (s *Service) disturbable(id DeviceID) error {
+// MayDisturb says why nobody but the person at the desk may end the session or touch
+// the phone now: ErrDeviceInCall, ErrEmergencyHold.
+func (s *Service) MayDisturb(id DeviceID) error {
 	if busy, _ := s.live.InCall(id, ""); busy {
 		return ErrDeviceInCall
 	}
-	if err := s.holdError(id); err != nil {
-		return err
-	}
-	return nil
+	return s.holdError(id)
 }
 
 // bound lists where a user is logged in.
@@ -322,7 +320,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 	for _, mac := range slices.SortedFunc(maps.Keys(before.devices), byMAC) {
 		if old := before.devices[mac]; after.devices[mac] == nil {
 			p.note("device", string(old.ID), "removed")
-			p.refuse(old.ID, p.s.disturbable(old.ID))
+			p.refuse(old.ID, p.s.MayDisturb(old.ID))
 			p.remove(*old)
 		}
 	}

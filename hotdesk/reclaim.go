@@ -92,7 +92,7 @@ func (s *Service) mayReclaim(ctx context.Context, id DeviceID, alive Alive) erro
 	if _, ok := s.Reclaimable(id); !ok {
 		return fmt.Errorf("%w: nothing to approve: no phone asks to be %s anew; one that was reset does so when it goes on asking without its password for %s: restart it, twice if need be, or: hotdeskd device release %s", ErrConflict, id, reclaimAfter, id)
 	}
-	if err := s.disturbable(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	if r, ok := s.live.Registration(id); ok && alive != nil && alive(ctx, id) {

@@ -142,6 +142,23 @@ func (s *Service) Missing(site Site) []string {
 	return missing
 }
 
+// NoWayOut tells whether every PBX that a site's emergency calls could take is down
+// now, so that a call would fail. A site without a route is not ready (Missing).
+func (s *Service) NoWayOut(site Site) bool {
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	routes := 0
+	for _, r := range site.Emergency.Routes {
+		if pbx := s.snap.pbxs[r.PBX]; pbx == nil || pbx.Mode == "none" {
+			continue
+		}
+		if routes++; !s.pbxDown(r.PBX) {
+			return false
+		}
+	}
+	return routes > 0
+}
+
 // AddUser makes a user; ErrConflict when the extension is taken.
 func (s *Service) AddUser(ctx context.Context, spec UserSpec, by string) (UserView, error) {
 	ext, err := ParseExtension(spec.Extension)
