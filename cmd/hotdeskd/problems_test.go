@@ -48,7 +48,7 @@ func TestProblemsAreTold(t *testing.T) {
 
 	c := s.dial(p, "112")
 	s.must("hang up", c.HangUp(s.context()))
-	s.awaitDevice("HD0001", "emergency hold", func(d admin.Device) bool { return problem(d, "emergency hold until") })
+	s.awaitDevice("HD0001", "emergency hold, the call over", func(d admin.Device) bool { return !d.InCall && problem(d, "emergency hold until") })
 	err := s.api.Post(s.context(), "/devices/HD0001/block", nil, nil)
 	var refused *admin.Problem
 	if !errors.As(err, &refused) || refused.Code != "emergency_hold" || !strings.Contains(refused.Detail, "until") {
