@@ -22,17 +22,17 @@ type caller struct {
 func (e *Edge) authenticate(req *sip.Request, tx sip.ServerTransaction) (caller, bool) {
 	var creds []hotdesk.Credential
 	var c caller
-	result, user, index := e.auth.Check(req, func(user string) []string {
+	result, user, index := e.auth.Check(req, func(user string) (string, []string) {
 		var ok bool
 		creds, c.blocked, ok = e.Desk.Credentials(deviceID(user))
 		if !ok {
-			return nil
+			return "", nil
 		}
 		ha1s := make([]string, len(creds))
 		for i, cred := range creds {
 			ha1s[i] = cred.HA1
 		}
-		return ha1s
+		return string(deviceID(user)), ha1s
 	})
 	if result != ingress.Right {
 		e.respond(req, tx, 401, "Unauthorized", nil,

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 )
 
 // nonceLife is how long a nonce is taken; an older one is answered stale=true.
@@ -43,7 +42,7 @@ type Authenticator struct {
 	started time.Time
 
 	mu   sync.Mutex
-	used map[string]*uses // by user, of those who passed
+	used map[string]*uses // by device, of those who passed
 }
 
 // uses are a phone's last nonces, at most keptNonces. What is older than the
@@ -60,9 +59,9 @@ const keptNonces = 4
 type use struct {
 	nonce   string
 	made    time.Time
-	count   int       // nc of the last request
-	request string    // its Call-ID, CSeq and source: a retransmission gets the same answer
-	at      time.Time // when it came first
+	count   uint64            // nc of the last request
+	request [sha256.Size]byte // its imprint: a retransmission gets the same answer
+	at      time.Time         // when it came first
 }
 
 // retransmitted is how long a request may come again with the same nonce count:
@@ -118,40 +117,67 @@ func (a *Authenticator) age(nonce string) (made time.Time, ours, fresh bool) {
 	return made, true, age < nonceLife && age > -nonceLife && !made.Before(a.started)
 }
 
-// Lookup returns the HA1s (lower-case hex) that a user's credentials may be made
+// Lookup finds who a user name stands for: id is the one spelling by which uses of
+// nonces are counted, and ha1s (lower-case hex) are what the credentials may be made
 // of; the index of the one that fits is returned by Check.
-type Lookup func(user string) []string
+type Lookup func(user string) (id string, ha1s []string)
 
 // Check judges the request's credentials for our realm. user is set from them
 // even when they are wrong.
 func (a *Authenticator) Check(req *sip.Request, lookup Lookup) (result Result, user string, index int) {
-	cred, count := a.credentials(req)
-	if cred == nil {
-		return Missing, "", 0
+	cred, result := a.credentials(req)
+	if result != Right {
+		return result, cred.username, 0
 	}
-	made, ours, fresh := a.age(cred.Nonce)
-	if !ours || cred.QOP != "auth" || cred.Algorithm != "" && !strings.EqualFold(cred.Algorithm, "MD5") {
-		return Wrong, cred.Username, 0
+	made, ours, fresh := a.age(cred.nonce)
+	if !ours || !strings.EqualFold(cred.qop, "auth") || cred.algorithm != "" && !strings.EqualFold(cred.algorithm, "MD5") {
+		return Wrong, cred.username, 0
 	}
-	if req.Method != sip.REGISTER && dialled(cred.URI) != dialled(req.Recipient.String()) {
-		return Wrong, cred.Username, 0 // made for another call
+	if req.Method != sip.REGISTER && dialled(cred.uri) != dialled(req.Recipient.String()) {
+		return Wrong, cred.username, 0 // made for another call
 	}
-	ha2 := md5hex(string(req.Method) + ":" + cred.URI)
+	ha2 := md5hex(string(req.Method) + ":" + cred.uri)
 	found := -1
-	for i, ha1 := range lookup(cred.Username) {
-		want := md5hex(ha1 + ":" + cred.Nonce + ":" + count + ":" + cred.Cnonce + ":auth:" + ha2)
-		if subtle.ConstantTimeCompare([]byte(want), []byte(cred.Response)) == 1 {
+	id, ha1s := lookup(cred.username)
+	for i, ha1 := range ha1s {
+		want := md5hex(ha1 + ":" + cred.nonce + ":" + cred.nc + ":" + cred.cnonce + ":" + cred.qop + ":" + ha2)
+		if subtle.ConstantTimeCompare([]byte(want), []byte(cred.response)) == 1 {
 			found = i
 			break
 		}
 	}
 	switch {
 	case found < 0:
-		return Wrong, cred.Username, 0
-	case !fresh, !a.count(cred.Username, use{nonce: cred.Nonce, made: made, count: cred.Nc}, req):
-		return Stale, cred.Username, found
+		return Wrong, cred.username, 0
+	case !fresh, !a.count(id, use{nonce: cred.nonce, made: made, count: cred.count, request: a.imprint(req, cred)}):
+		return Stale, cred.username, found
 	}
-	return Right, cred.Username, found
+	return Right, cred.username, found
+}
+
+// imprint tells one request from another: what a retransmission repeats to the
+// letter, and who plays a recorded one again cannot change.
+func (a *Authenticator) imprint(req *sip.Request, cred credentials) [sha256.Size]byte {
+	mac := hmac.New(sha256.New, a.key)
+	write := func(s string) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		mac.Write(n[:])
+		mac.Write([]byte(s))
+	}
+	write(cred.text)
+	write(req.Transport() + " " + req.Source())
+	write(req.Recipient.String())
+	for _, h := range req.Headers() {
+		switch h.(type) {
+		case *sip.ViaHeader, *sip.MaxForwardsHeader:
+			continue // ours or of those on the way
+		}
+		write(h.Name())
+		write(h.Value())
+	}
+	write(string(req.Body()))
+	return [sha256.Size]byte(mac.Sum(nil))
 }
 
 // dialled is the user part of a URI without escapes, which phones write one way
@@ -172,9 +198,8 @@ func dialled(uri string) string {
 	return user
 }
 
-// count notes one use of a nonce; false means that it was played before.
-func (a *Authenticator) count(user string, u use, req *sip.Request) bool {
-	u.request = req.CallID().Value() + " " + req.CSeq().Value() + " " + req.Source() + " " + req.Recipient.String()
+// count notes one use of a nonce by a device; false means that it was played before.
+func (a *Authenticator) count(user string, u use) bool {
 	u.at = a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -211,42 +236,24 @@ func (a *Authenticator) count(user string, u use, req *sip.Request) bool {
 	return true
 }
 
-// credentials finds the digest credentials for our realm among all that a
-// request carries; other schemes and realms are not for us. count is nc as it
-// was written.
-func (a *Authenticator) credentials(req *sip.Request) (cred *digest.Credentials, count string) {
+// credentials finds the digest credentials for our realm among all that a request
+// carries: Right when there are exactly one, which can be read in one way. Other
+// schemes and realms are not for us.
+func (a *Authenticator) credentials(req *sip.Request) (found credentials, result Result) {
+	result = Missing
 	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
 		for _, h := range req.GetHeaders(name) {
-			if !digest.IsDigest(h.Value()) {
+			cred, digest, ok := parseCredentials(h.Value())
+			if !digest || cred.realm != a.realm {
 				continue
 			}
-			cred, err := digest.ParseCredentials(h.Value())
-			if err == nil && cred.Realm == a.realm {
-				return cred, nc(h.Value())
+			if !ok || result != Missing {
+				return cred, Wrong
 			}
+			found, result = cred, Right
 		}
 	}
-	return nil, ""
-}
-
-// nc finds the nonce count as the phone wrote it: the response is computed over
-// that text, whose digits some write in upper case.
-func nc(header string) string {
-	quoted := false
-	from := len("Digest ")
-	for i := from; i <= len(header); i++ {
-		switch {
-		case i < len(header) && header[i] == '"':
-			quoted = !quoted
-		case i == len(header) || header[i] == ',' && !quoted:
-			key, value, ok := strings.Cut(header[from:i], "=")
-			if ok && strings.EqualFold(strings.TrimSpace(key), "nc") {
-				return strings.Trim(strings.TrimSpace(value), `"`)
-			}
-			from = i + 1
-		}
-	}
-	return ""
+	return found, result
 }
 
 func md5hex(s string) string {
