@@ -29,6 +29,9 @@ const (
 	ReasonPBXDown = "pbx_failed" // the PBX does not take the call
 	// ReasonFallback: an internal call that we routed because the PBX is down.
 	ReasonFallback = "fallback_local"
+	// ReasonNotCertain: an emergency call that carried no valid credentials, so that
+	// its desk is a guess.
+	ReasonNotCertain = "desk_not_certain"
 )
 
 // Route is the decision about one call, complete: nothing is looked up later.

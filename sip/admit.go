@@ -3,66 +3,184 @@ package sip
 import (
 	"errors"
 	"net"
+	"net/netip"
+	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/sip/guard"
+	"hotdeskd/sip/ingress"
 	"hotdeskd/sip/leg"
 )
 
-// maxTransactions is how many requests may be answered at once, counted for as long
-// as the library remembers them; some 10 KB each.
-const maxTransactions = 20_000
+// How many requests may be open, counted for as long as the library remembers their
+// transactions; some 10 KB each. Whoever is not proven is answered without being
+// remembered, so strangers count only while they are being answered. The total is a
+// bound of memory and not of rate: nothing but calls, and what happens in them, stays
+// for the 32 seconds of a transaction.
+const (
+	maxTransactions = 100_000
+	maxStrangers    = 8192 // of those who are not proven, together
+	maxPerDevice    = 128  // of one device; a flow may have as many for each device on it
+)
 
-// full tells the guard that strangers' datagrams are to be dropped.
-func (e *Edge) full() bool { return e.open.Load() >= maxTransactions }
-
-// admit counts a request in until its transaction ends. Over the limit it is
-// refused, except an emergency call from a registered phone.
-func (e *Edge) admit(req *sip.Request, tx sip.ServerTransaction) bool {
-	if req.IsAck() {
-		return true
-	}
-	if e.full() && (req.Method != sip.INVITE || !e.isEmergency(req)) {
-		return false
-	}
-	e.open.Add(1)
-	if !tx.OnTerminate(func(string, error) { e.open.Add(-1) }) {
-		e.open.Add(-1) // it has ended already
-	}
-	return true
+// load counts the open requests.
+type load struct {
+	mu        sync.Mutex
+	total     int
+	strangers int
+	flows     map[leg.Flow]int // of registered phones
 }
 
-func (e *Edge) isEmergency(req *sip.Request) bool {
-	_, ok := e.emergencyCaller(req, req.Recipient.String())
-	return ok
+func newLoad() *load { return &load{flows: map[leg.Flow]int{}} }
+
+// ticket is one request's place in the count.
+type ticket struct {
+	load     *load
+	flow     leg.Flow
+	stranger bool
+	counted  bool
 }
 
-// forget ends the transaction of a stranger that has been answered: what a stranger
-// is told is not worth remembering, and repeating it is cheap (RFC 3261 section
-// 8.2.7). A flood of requests that are all refused must not fill the memory with
-// transactions that wait for their retransmissions.
-func (e *Edge) forget(req *sip.Request, tx sip.ServerTransaction) {
-	if !req.IsAck() && !e.guard.Known(leg.FlowOf(req).Transport, req.Source()) {
-		tx.Terminate()
+// enter counts a request in. share is how many its flow may have, 0 for a stranger's;
+// a PBX's is bounded by the total alone (share below 0). force counts it in whatever
+// the limits say.
+func (l *load) enter(f leg.Flow, share int, force bool) (*ticket, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := l.total >= maxTransactions ||
+		share == 0 && l.strangers >= maxStrangers ||
+		share > 0 && l.flows[f] >= share
+	if full && !force {
+		return nil, false
 	}
+	l.total++
+	t := &ticket{load: l, flow: f, stranger: share == 0}
+	switch {
+	case t.stranger:
+		l.strangers++
+	case share > 0:
+		l.flows[f]++
+		t.counted = true
+	}
+	return t, true
+}
+
+// prove takes a request out of the strangers': its sender is known now. What comes of
+// it is bounded by the device's other limits.
+func (t *ticket) prove() {
+	t.load.mu.Lock()
+	defer t.load.mu.Unlock()
+	if t.stranger {
+		t.stranger = false
+		t.load.strangers--
+	}
+}
+
+func (t *ticket) leave() {
+	t.prove()
+	t.load.mu.Lock()
+	defer t.load.mu.Unlock()
+	t.load.total--
+	if t.counted {
+		if t.load.flows[t.flow]--; t.load.flows[t.flow] <= 0 {
+			delete(t.load.flows, t.flow)
+		}
+	}
+}
+
+// crowded tells whether no stranger's request can be taken now.
+func (l *load) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.strangers >= maxStrangers || l.total >= maxTransactions
+}
+
+// open is how many requests are open now.
+func (l *load) open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// admit counts a request in until its transaction ends. Over a limit it is refused,
+// unless it is an emergency call.
+func (e *Edge) admit(req *sip.Request, tx sip.ServerTransaction) (*ticket, bool) {
+	f := leg.FlowOf(req)
+	share := maxPerDevice * e.locations.count(f)
+	if _, pbx := e.pbx.Sender(f); pbx && share == 0 {
+		share = -1
+	}
+	t, ok := e.load.enter(f, share, e.mayBeEmergency(req))
+	if ok && !tx.OnTerminate(func(string, error) { t.leave() }) {
+		t.leave() // it has ended already
+	}
+	return t, ok
+}
+
+// invites are the INVITEs that are open: who sent them may take them back. A CANCEL
+// names one by nothing but its branch (RFC 3261 section 9.2), which others may have
+// overheard.
+type invites struct {
+	mu   sync.Mutex
+	from map[string]netip.Addr // by branch and sent-by
+}
+
+func (i *invites) begin(req *sip.Request) (end func()) {
+	key, from := branchOf(req), addrOf(req.Source())
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.from[key] = from
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		delete(i.from, key)
+	}
+}
+
+// strange tells whether a CANCEL comes from elsewhere than its INVITE.
+func (i *invites) strange(cancel *sip.Request, from netip.Addr) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	sent, known := i.from[branchOf(cancel)]
+	return known && sent != from.Unmap()
+}
+
+// branchOf is what a server transaction is known by (RFC 3261 section 17.2.3).
+func branchOf(req *sip.Request) string {
+	via := req.Via()
+	if via == nil {
+		return ""
+	}
+	branch, _ := leg.Param(via.Params, "branch")
+	return branch + " " + strings.ToLower(via.SentBy())
 }
 
 // inspect is what the guard asks about each message.
-func (e *Edge) inspect(data []byte, broken bool) guard.Verdict {
-	answer, port, ok := e.triage.Look(data, broken)
-	return guard.Verdict{Drop: !ok && answer == nil, Answer: answer, Port: port}
+func (e *Edge) inspect(_ string, from netip.AddrPort, data []byte, broken bool) guard.Verdict {
+	msg, answer, port := e.triage.Look(data, broken)
+	if msg == nil {
+		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
+	}
+	req, ok := msg.(*sip.Request)
+	if ok && req.IsCancel() && e.invites.strange(req, from.Addr()) {
+		e.Log.Warn("CANCEL refused: it does not come from where its call does", "remote", from.String())
+		answer, port = ingress.Answer(data, 481, "Call/Transaction Does Not Exist")
+		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
+	}
+	return guard.Verdict{}
 }
 
-// flowGone takes out what was registered on a connection that has ended. Its
-// device's calls have some time to come back on another one.
+// flowGone takes out who was registered on a connection that has ended. Their
+// devices' calls have some time to come back on another one.
 func (e *Edge) flowGone(network, remote string) {
 	if e.ctx.Err() != nil {
 		return // all are closed, and nobody has gone
 	}
 	f := leg.Flow{Transport: network, Remote: remote}
-	if id, ok := e.locations.lost(f, e.Now()); ok {
+	for _, id := range e.locations.lost(f, e.Now()) {
 		e.Log.Info("phone's connection ended", "device", string(id), "flow", f.String())
 		e.Live.Unregistered(id)
 	}
@@ -81,4 +199,21 @@ func streams() sip.TransportsConfig {
 		TCP: &sip.TransportTCP{DialerCreate: never},
 		TLS: &sip.TransportTLS{TransportTCP: &sip.TransportTCP{DialerCreate: never}},
 	}
+}
+
+// mayBeEmergency tells whether a request may be an emergency call of somebody here:
+// it goes to an emergency number of any site. Whose it is shows later. Such a call is
+// refused for no header, no body and no limit.
+func (e *Edge) mayBeEmergency(req *sip.Request) bool {
+	if req.Method != sip.INVITE {
+		return false
+	}
+	if to := req.To(); to != nil {
+		if _, inside := leg.Param(to.Params, "tag"); inside {
+			return false
+		}
+	}
+	dialed := *req.Recipient.Clone()
+	dialed.Headers = nil
+	return e.Desk.MayBeEmergency(dialed.String())
 }

@@ -53,8 +53,7 @@ type side struct {
 func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 	rec.join(in.device, in.req.CallID().Value())
 	defer rec.end("failed", "")
-	a := leg.NewUAS(e.net, in.req, in.tag, e.contact(leg.FlowOf(in.req)))
-	s := &setup{e: e, in: in, rec: rec, offer: ingress.SDP(in.req), cancelled: make(chan struct{})}
+	s := &setup{e: e, in: in, rec: rec, offer: ingress.SDP(in.req), cancelled: make(chan struct{}), tags: map[early]string{}}
 	if !in.tx.OnCancel(func(*sip.Request) { s.cancel() }) {
 		s.cancel() // it came before we listened
 	}
@@ -62,7 +61,7 @@ func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
 		s.fail()
 		return
 	}
-	s.establish(a)
+	s.establish()
 }
 
 // setup is the time from the INVITE to the answer.
@@ -74,11 +73,40 @@ type setup struct {
 	once      sync.Once
 	cancelled chan struct{} // the caller gave up
 
-	trunk  bool          // some target was a PBX
-	rang   bool          // somebody was heard ringing
-	final  *sip.Response // the best refusal so far
+	trunk  bool             // some target was a PBX
+	rang   bool             // somebody was heard ringing
+	tags   map[early]string // our To tag in each early dialog
+	final  *sip.Response    // the best refusal so far
 	winner *leg.Branch
 	answer *sip.Response // the winner's 2xx
+
+	confirmed *sip.Request // the INVITE as the answer's dialog has it
+	tag       string       // our tag there
+}
+
+// early is one early dialog of the other side: a fork behind a branch makes several.
+type early struct {
+	branch *leg.Branch
+	tag    string // the party's
+}
+
+// dialog is the caller's INVITE with our tag in the dialog that stands for one of the
+// other side: a caller that has heard one session description under a tag need not look
+// at a second (RFC 3261 section 13.2.1).
+func (s *setup) dialog(p leg.Progress) (req *sip.Request, tag string) {
+	theirs, _ := leg.Param(p.Response.To().Params, "tag")
+	key := early{p.Branch, theirs}
+	tag, ok := s.tags[key]
+	if !ok {
+		if tag = s.in.tag; len(s.tags) > 0 {
+			tag = sip.GenerateTagN(16)
+		}
+		s.tags[key] = tag
+	}
+	req = s.in.req.Clone()
+	req.To().Params = req.To().Params.Clone()
+	req.To().Params.Add("tag", tag)
+	return req, tag
 }
 
 func (s *setup) cancel() { s.once.Do(func() { close(s.cancelled) }) }
@@ -110,7 +138,7 @@ func (s *setup) ring(groups [][]leg.Target) {
 		}
 		select {
 		case p := <-events:
-			s.progress(p, branches)
+			s.progress(p, branches, len(groups) == 0)
 			if p.Err == nil && p.Response.IsProvisional() && slices.Contains(last, p.Branch) {
 				last = nil
 				patience.Reset(ringsFor)
@@ -163,18 +191,19 @@ func (s *setup) drop(branches map[*leg.Branch]hotdesk.DeviceID, reason string) {
 	}
 }
 
-// progress takes one report of a branch.
-func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID) {
+// progress takes one report of a branch; last tells that no group is left to be tried.
+func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID, last bool) {
 	res := p.Response
 	switch {
 	case p.Err != nil:
 		s.e.Log.Info("branch failed", "branch", p.Branch.Label, "err", p.Err)
 	case res.IsProvisional():
 		s.rang = true
-		s.ringing(res, len(branches) == 1)
+		s.ringing(p, last && len(branches) == 1)
 		return
 	case res.IsSuccess():
 		s.winner, s.answer = p.Branch, res
+		s.confirmed, s.tag = s.dialog(p)
 		delete(branches, p.Branch)
 		return
 	default:
@@ -193,18 +222,19 @@ func (s *setup) worse(res *sip.Response) {
 	}
 }
 
-// ringing passes a 18x on. Early media only when one phone rings: of several,
-// nobody could say whose it is.
-func (s *setup) ringing(res *sip.Response, alone bool) {
+// ringing passes a 18x on. Early media only when nobody else may still answer: of
+// several, nobody could say whose it is.
+func (s *setup) ringing(p leg.Progress, alone bool) {
 	var body []byte
 	status, reason := 180, "Ringing"
 	if alone {
-		body = res.Body()
-		if res.StatusCode == 183 {
+		body = p.Response.Body()
+		if p.Response.StatusCode == 183 {
 			status, reason = 183, "Session Progress"
 		}
 	}
-	s.e.respond(s.in.req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.contact(leg.FlowOf(s.in.req))})
+	req, _ := s.dialog(p)
+	s.e.respond(req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.contact(leg.FlowOf(s.in.req))})
 }
 
 // fail answers a caller whom nobody took. Nothing of a challenge is passed on.
@@ -245,8 +275,9 @@ func (s *setup) fail() {
 }
 
 // establish joins the two legs and stays until the caller has acknowledged.
-func (s *setup) establish(a *leg.Leg) {
+func (s *setup) establish() {
 	e := s.e
+	a := leg.NewUAS(e.net, s.in.req, s.tag, e.contact(leg.FlowOf(s.in.req)))
 	b := s.winner.Take(s.answer)
 	c := &call{e: e, rec: s.rec, done: make(chan struct{})}
 	c.a = &side{call: c, leg: a, device: s.in.device, busy: make(chan struct{}, 1)}
@@ -270,7 +301,7 @@ func (s *setup) establish(a *leg.Leg) {
 	ack := c.a.acks.expect(s.in.req.CSeq().SeqNo)
 	ctx, stop := c.until(s.cancelled)
 	s.rec.answered(s.answeredBy())
-	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.in.req, a.Contact(), s.answer.Body()), ack)
+	confirmed, err := e.accept(ctx, s.in.tx, e.ok(s.confirmed, a.Contact(), s.answer.Body()), ack)
 	stop()
 	if late {
 		var body []byte
@@ -391,11 +422,11 @@ func (s *side) request(req *sip.Request, tx sip.ServerTransaction) {
 	case sip.INFO, sip.MESSAGE:
 		s.relay(req, tx)
 	case sip.OPTIONS:
-		e.onOptions(req, tx)
+		e.onOptions(req, tx, nil)
 	case sip.REFER:
 		e.respond(req, tx, 501, "Not Implemented", nil)
 	default:
-		e.onUnknown(req, tx)
+		e.onUnknown(req, tx, nil)
 	}
 }
 

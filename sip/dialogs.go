@@ -129,27 +129,30 @@ func (e *Edge) partyOf(req *sip.Request) party {
 }
 
 // onInDialog handles the methods that exist only inside a dialog.
-func (e *Edge) onInDialog(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onInDialog(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
 	if p := e.partyOf(req); p != nil {
+		t.prove()
 		p.request(req, tx)
-		return
+		return true
 	}
 	// What a PBX tells about mailboxes has no subscription; it is taken and dropped,
 	// so that it does not take the contact for dead.
 	if _, inside := leg.Param(req.To().Params, "tag"); !inside && req.Method == sip.NOTIFY {
 		if _, _, ok := e.upstream(req); ok {
 			e.respond(req, tx, 200, "OK", nil)
-			return
+			return false
 		}
 	}
 	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
+	return false
 }
 
 // onAck brings the ACK of a 2xx to the one who waits for it.
-func (e *Edge) onAck(req *sip.Request, _ sip.ServerTransaction) {
+func (e *Edge) onAck(req *sip.Request, _ sip.ServerTransaction, _ *ticket) bool {
 	if p := e.partyOf(req); p != nil {
 		p.acked(req)
 	}
+	return true
 }
 
 // acks delivers ACKs to those who wait for them, by CSeq.

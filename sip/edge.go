@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo"
@@ -30,6 +29,8 @@ type Desk interface {
 	Phone(hotdesk.DeviceID) (hotdesk.Phone, error)
 	Route(id hotdesk.DeviceID, dialed string) hotdesk.Route
 	RouteInbound(number string) hotdesk.Route
+	MayBeEmergency(dialed string) bool
+	InNetworks(netip.Addr) bool
 	HoldEmergency(context.Context, hotdesk.DeviceID) error
 	pbx.Desk
 	PBXAccountOf(pbx string, user hotdesk.Extension) (hotdesk.PBXAccount, bool)
@@ -114,9 +115,13 @@ type Edge struct {
 	selves *selves
 	guard  *guard.Guard
 	pbx    *pbx.Registrar
-	open   atomic.Int64 // requests whose transactions live
-	ready  chan struct{}
-	ctx    context.Context // of Serve: background work of calls ends with it
+
+	invites    *invites
+	unanswered *unanswered
+
+	load  *load
+	ready chan struct{}
+	ctx   context.Context // of Serve: background work of calls ends with it
 }
 
 // New builds the edge; nothing is sent or received until Serve.
@@ -130,9 +135,9 @@ func New(o Options) (*Edge, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{})}
+	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
 	e.triage = ingress.NewTriage()
-	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.full, Gone: e.flowGone, Log: o.Log})
+	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
 	e.pbx = pbx.New(pbx.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
 	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
 	e.selves = &selves{calls: map[hotdesk.DeviceID]*record{}}
@@ -149,9 +154,14 @@ type spoken struct {
 	at map[hotdesk.DeviceID][]time.Time
 }
 
+// handler answers a request. keep tells whether its transaction is to be remembered
+// for retransmissions: what a stranger is told, and what is the same when it is asked
+// again, is not (RFC 3261 section 8.2.7).
+type handler func(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool)
+
 // handlers binds every method we know to its handler, behind the same door.
 func (e *Edge) handlers(s *sipgo.Server) {
-	for method, h := range map[sip.RequestMethod]sipgo.RequestHandler{
+	for method, h := range map[sip.RequestMethod]handler{
 		sip.REGISTER:  e.onRegister,
 		sip.INVITE:    e.onInvite,
 		sip.ACK:       e.onAck,
@@ -174,7 +184,7 @@ func (e *Edge) handlers(s *sipgo.Server) {
 
 // door lets a request in: a panic of a handler ends that request and not the
 // process, and what is not well formed is refused before anybody reads it.
-func (e *Edge) door(h sipgo.RequestHandler) sipgo.RequestHandler {
+func (e *Edge) door(h handler) sipgo.RequestHandler {
 	return func(req *sip.Request, tx sip.ServerTransaction) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -184,21 +194,25 @@ func (e *Edge) door(h sipgo.RequestHandler) sipgo.RequestHandler {
 				}
 			}
 		}()
-		if r := ingress.Validate(req); r != nil {
+		if r := ingress.Validate(req); r != nil && !(e.mayBeEmergency(req) && ingress.Mend(req)) {
 			if !req.IsAck() {
 				e.respond(req, tx, r.Status, r.Reason, nil, r.Header...)
-				e.forget(req, tx)
+				tx.Terminate()
 			}
 			return
 		}
-		if !e.admit(req, tx) {
-			e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
-			e.forget(req, tx)
+		if req.IsAck() {
+			h(req, tx, nil)
 			return
 		}
-		h(req, tx)
-		if req.Method != sip.INVITE {
-			e.forget(req, tx)
+		t, ok := e.admit(req, tx)
+		if !ok {
+			e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
+			tx.Terminate()
+			return
+		}
+		if !h(req, tx, t) {
+			tx.Terminate()
 		}
 	}
 }
@@ -218,20 +232,23 @@ func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, r
 }
 
 // onOptions answers that we are alive, to anybody (RFC 3261 section 11).
-func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
 	if _, inside := leg.Param(req.To().Params, "tag"); inside && e.partyOf(req) == nil {
 		e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
-		return
+		return false
 	}
 	e.respond(req, tx, 200, "OK", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"), sip.NewHeader("Accept", "application/sdp"))
+	return false
 }
 
 // onUnknown refuses methods that we do not have (RFC 3261 section 8.2.1).
-func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
 	e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"))
+	return false
 }
 
 // onCancel answers a CANCEL whose INVITE is unknown; sipgo answers the others.
-func (e *Edge) onCancel(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onCancel(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
 	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
+	return false
 }

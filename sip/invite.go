@@ -13,34 +13,33 @@ import (
 )
 
 // onInvite takes a new call, or a change of one that is up.
-func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
 	if _, inside := leg.Param(req.To().Params, "tag"); inside {
-		e.onInDialog(req, tx)
-		return
+		return e.onInDialog(req, tx, t)
 	}
 	if !e.calls.enter() {
 		e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
-		return
+		return false
 	}
 	defer e.calls.leave()
-	dialed := req.Recipient.String()
-	c, ok := e.emergencyCaller(req, dialed)
-	if !ok {
-		if p, user, known := e.upstream(req); known {
-			e.fromPBX(req, tx, p, user)
-			return
-		}
-		if c, ok = e.authenticate(req, tx); !ok {
-			return
-		}
-		e.proven(c)
+	defer e.invites.begin(req)()
+	c, ok := e.identify(req, tx, t)
+	switch {
+	case !ok:
+		return false
+	case c.upstream:
+		e.fromPBX(req, tx, c.pbx, c.user)
+		return true
 	}
-	route := e.Desk.Route(c.device, dialed)
+	route := e.Desk.Route(c.device, req.Recipient.String())
 	if c.blocked && route.Kind != hotdesk.RouteEmergency {
 		e.respond(req, tx, 403, "Forbidden", nil)
-		return
+		return true
 	}
-	e.place(e.trying(req, tx, c.device), route)
+	in := e.trying(req, tx, c.device)
+	in.unsure = c.unsure
+	e.place(in, route)
+	return true
 }
 
 // incoming is an INVITE that was let in.
@@ -49,6 +48,7 @@ type incoming struct {
 	tx     sip.ServerTransaction
 	device hotdesk.DeviceID // empty for a call from a PBX
 	tag    string           // our To tag in this dialog
+	unsure bool             // an emergency call whose device is a guess
 }
 
 // trying says 100 and fixes our tag, so that every response carries the same
@@ -58,16 +58,6 @@ func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction, device hotdesk
 	in := &incoming{req: req.Clone(), tx: tx, device: device, tag: sip.GenerateTagN(16)}
 	in.req.To().Params.Add("tag", in.tag)
 	return in
-}
-
-// emergencyCaller lets an emergency call from a registered phone's own flow pass
-// without a challenge: life before policy.
-func (e *Edge) emergencyCaller(req *sip.Request, dialed string) (caller, bool) {
-	id, ok := e.locations.on(leg.FlowOf(req))
-	if !ok || e.Desk.Route(id, dialed).Kind != hotdesk.RouteEmergency {
-		return caller{}, false
-	}
-	return caller{device: id}, true
 }
 
 // place carries out the decision.
@@ -124,19 +114,30 @@ func (e *Edge) refuse(in *incoming, r hotdesk.Route) {
 	e.visit(in, rec, Visit{Dialed: r.Number, Reason: r.Reason})
 }
 
+// notCertain is what the rescue centre reads behind the desk that is a guess.
+const notCertain = " (desk not certain)"
+
 // emergency places an emergency call: the site's routes in order, the desk's
 // identity, no announcement, and an alarm beside it.
 func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
 	rec := e.begin(hotdesk.CallEmergency, in.device, r.Caller.User, r.Number)
-	e.Live.Publish("emergency.called", in.device, r.Caller.User, map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID})
-	e.alarm(in.device, r)
+	data := map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID}
+	detail := map[string]string{"number": r.Number, "desk": r.Caller.Name}
+	if in.unsure {
+		data["desk_certain"], detail["desk_certain"] = false, "false"
+		rec.call.Reason = hotdesk.ReasonNotCertain
+		r.Caller.Name += notCertain
+		e.Log.Warn("emergency call without valid credentials; its desk is a guess", "device", string(in.device), "remote", in.req.Source())
+	}
+	e.Live.Publish("emergency.called", in.device, r.Caller.User, data)
+	e.alarm(in.device, r.Caller.User, detail)
 	e.connect(in, rec, e.trunks(in.device, r))
 	e.hold(in.device)
 }
 
 // alarm writes the emergency call down and begins the hold, beside the call and
 // never before it.
-func (e *Edge) alarm(id hotdesk.DeviceID, r hotdesk.Route) {
+func (e *Edge) alarm(id hotdesk.DeviceID, user hotdesk.Extension, detail map[string]string) {
 	if !e.calls.enter() {
 		return
 	}
@@ -149,7 +150,7 @@ func (e *Edge) alarm(id hotdesk.DeviceID, r hotdesk.Route) {
 		}()
 		row := hotdesk.AuditRow{
 			Op: sip.GenerateTagN(16), Time: e.Now().UTC(), Action: "emergency.called", By: "phone",
-			Device: id, User: r.Caller.User, Detail: map[string]string{"number": r.Number, "desk": r.Caller.Name},
+			Device: id, User: user, Detail: detail,
 		}
 		if err := e.Audit(row); err != nil {
 			e.Log.Error("emergency call not written to the audit log", "device", string(id), "err", err)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +39,9 @@ type location struct {
 type locations struct {
 	mu       sync.RWMutex
 	byDevice map[hotdesk.DeviceID]location
-	byFlow   map[leg.Flow]hotdesk.DeviceID
+	byFlow   map[leg.Flow]crew              // several behind an SBC or an outbound proxy
+	byHost   map[netip.Addr]crew            // by the address from which they were heard last
+	former   map[hotdesk.DeviceID]location  // of phones that are not registered now
 	pulses   map[hotdesk.DeviceID]pulse     // of phones behind a NAT
 	away     map[hotdesk.DeviceID]time.Time // when the connections of these ended
 	changed  bool                           // since it was last written to its file
@@ -46,7 +50,7 @@ type locations struct {
 
 func newLocations(g *guard.Guard) *locations {
 	return &locations{
-		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]hotdesk.DeviceID{}, away: map[hotdesk.DeviceID]time.Time{},
+		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]crew{}, byHost: map[netip.Addr]crew{}, former: map[hotdesk.DeviceID]location{}, away: map[hotdesk.DeviceID]time.Time{},
 		pulses: map[hotdesk.DeviceID]pulse{}, guard: g,
 	}
 }
@@ -58,23 +62,84 @@ func (t *locations) get(id hotdesk.DeviceID) (location, bool) {
 	return l, ok
 }
 
-// on returns the device that registered on a flow.
-func (t *locations) on(f leg.Flow) (hotdesk.DeviceID, bool) {
+// crew is the devices on one flow: nearly always one.
+type crew struct {
+	one  hotdesk.DeviceID
+	more map[hotdesk.DeviceID]bool // all of them, once there were several
+}
+
+// on returns the devices that are registered on a flow, in order.
+func (t *locations) on(f leg.Flow) []hotdesk.DeviceID {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	id, ok := t.byFlow[f]
-	return id, ok
+	return t.byFlow[f].all()
+}
+
+// count is how many devices are registered on a flow.
+func (t *locations) count(f leg.Flow) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	c := t.byFlow[f]
+	if c.more != nil {
+		return len(c.more)
+	}
+	return len(c.all())
+}
+
+func (c crew) all() []hotdesk.DeviceID {
+	switch {
+	case c.more != nil:
+		return slices.Sorted(maps.Keys(c.more))
+	case c.one != "":
+		return []hotdesk.DeviceID{c.one}
+	}
+	return nil
+}
+
+// board puts a device on a flow or at a host, unboard takes it off. The caller holds
+// the lock.
+func board[K comparable](on map[K]crew, k K, id hotdesk.DeviceID) {
+	c := on[k]
+	switch {
+	case c.more != nil:
+		c.more[id] = true
+	case c.one == "" || c.one == id:
+		c.one = id
+	default:
+		c.more = map[hotdesk.DeviceID]bool{c.one: true, id: true}
+	}
+	on[k] = c
+}
+
+func unboard[K comparable](from map[K]crew, k K, id hotdesk.DeviceID) {
+	c := from[k]
+	if c.more != nil {
+		if delete(c.more, id); len(c.more) > 0 {
+			return
+		}
+	} else if c.one != id {
+		return
+	}
+	delete(from, k)
 }
 
 func (t *locations) put(l location, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, had := t.byDevice[l.Device]
-	if had && t.byFlow[old.Flow] == l.Device {
-		delete(t.byFlow, old.Flow)
+	if had {
+		unboard(t.byFlow, old.Flow, l.Device)
+	}
+	if before, ok := t.former[l.Device]; ok || had {
+		if had {
+			before = old
+		}
+		unboard(t.byHost, addrOf(before.Flow.Remote), l.Device)
+		delete(t.former, l.Device)
 	}
 	t.byDevice[l.Device] = l
-	t.byFlow[l.Flow] = l.Device
+	board(t.byFlow, l.Flow, l.Device)
+	board(t.byHost, addrOf(l.Flow.Remote), l.Device)
 	delete(t.away, l.Device)
 	delete(t.pulses, l.Device)
 	if l.NAT {
@@ -94,24 +159,22 @@ func (t *locations) put(l location, now time.Time) {
 func (t *locations) take(l location) {
 	delete(t.byDevice, l.Device)
 	delete(t.pulses, l.Device)
-	if t.byFlow[l.Flow] == l.Device {
-		delete(t.byFlow, l.Flow)
-	}
+	unboard(t.byFlow, l.Flow, l.Device)
+	t.former[l.Device] = l
 	t.changed = true
 	t.guard.Forget(l.Flow.Transport, l.Flow.Remote)
 }
 
 // lost takes out whoever is registered on a connection that has ended.
-func (t *locations) lost(f leg.Flow, now time.Time) (hotdesk.DeviceID, bool) {
+func (t *locations) lost(f leg.Flow, now time.Time) []hotdesk.DeviceID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id, ok := t.byFlow[f]
-	if !ok {
-		return "", false
+	gone := t.byFlow[f].all()
+	for _, id := range gone {
+		t.take(t.byDevice[id])
+		t.away[id] = now
 	}
-	t.take(t.byDevice[id])
-	t.away[id] = now
-	return id, true
+	return gone
 }
 
 // missing takes out and returns the devices whose connection ended a while ago and

@@ -31,6 +31,7 @@ type peer struct {
 	cseq int
 	call string // Call-ID of its registrations
 	n    int    // numbers branches, tags and Call-IDs
+	sent string // its last message
 }
 
 // plug connects a peer.
@@ -90,7 +91,7 @@ func (p *peer) next() int { p.n++; return p.n }
 
 func (p *peer) send(text string) {
 	p.o.t.Helper()
-	p.seen = append(p.seen, "> "+firstLine(text))
+	p.seen, p.sent = append(p.seen, "> "+firstLine(text)), text
 	if _, err := p.conn.WriteTo([]byte(text), net.UDPAddrFromAddrPort(server)); err != nil {
 		p.o.t.Fatal(err)
 	}
@@ -138,8 +139,13 @@ func (p *peer) registered() *sip.Response {
 
 func (p *peer) receive(within time.Duration) sip.Message {
 	p.o.t.Helper()
+	return p.receiveUntil(time.Now().Add(within))
+}
+
+func (p *peer) receiveUntil(deadline time.Time) sip.Message {
+	p.o.t.Helper()
 	buf := make([]byte, 1<<16)
-	_ = p.conn.SetReadDeadline(time.Now().Add(within))
+	_ = p.conn.SetReadDeadline(deadline)
 	n, _, err := p.conn.ReadFrom(buf)
 	if err != nil {
 		return nil
@@ -150,7 +156,7 @@ func (p *peer) receive(within time.Duration) sip.Message {
 	}
 	if req, ok := msg.(*sip.Request); ok && (p.at == pbxAddr || p.at == spareAddr) && req.Method == sip.OPTIONS && !p.o.pings {
 		p.reply(req, 200, "OK", "", "") // is it there? It is
-		return p.receive(within)
+		return p.receiveUntil(deadline)
 	}
 	p.seen = append(p.seen, "< "+name(msg))
 	return msg

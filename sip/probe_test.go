@@ -29,7 +29,7 @@ func TestPhoneStartedAnew(t *testing.T) {
 			synctest.Wait()
 		}
 		again("second")
-		bob.reply(bob.request("OPTIONS"), 405, "Method Not Allowed", "", "")
+		bob.reply(bob.request("INFO"), 405, "Method Not Allowed", "", "")
 		sleep(probeWait)
 		if busy, _ := o.live.InCall("HD0002", ""); !busy {
 			t.Fatal("a phone that knows its call was taken out of it")
@@ -37,7 +37,7 @@ func TestPhoneStartedAnew(t *testing.T) {
 		again("second") // a mere refresh asks nothing
 		bob.silent(time.Second)
 		again("third")
-		bob.reply(bob.request("OPTIONS"), 481, "Call/Transaction Does Not Exist", "", "")
+		bob.reply(bob.request("INFO"), 481, "Call/Transaction Does Not Exist", "", "")
 		anna.ok("BYE")
 		o.recorded("answered", "phone_gone")
 		o.idle()

@@ -24,20 +24,24 @@ const (
 
 // onRegister is the registrar (RFC 3261 section 10.3). The binding belongs to
 // the device that the digest proves, whatever the To header says.
-func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction) {
+//
+// Its transaction is not remembered: a retransmission carries the same nonce count,
+// which is good for the identical request alone, and gets the same answer.
+func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
 	c, ok := e.authenticate(req, tx)
 	if !ok {
-		return
+		return false
 	}
+	t.prove()
 	if c.blocked {
 		e.respond(req, tx, 403, "Forbidden", nil)
-		return
+		return false
 	}
 	e.proven(c)
 	contact, seconds, refusal := contactOf(req)
 	if refusal != nil {
 		e.respond(req, tx, refusal.Status, refusal.Reason, nil, refusal.Header...)
-		return
+		return false
 	}
 	switch {
 	case contact == nil && seconds < 0: // a question
@@ -47,6 +51,7 @@ func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction) {
 		e.register(c.device, req, contact, seconds)
 	}
 	e.answerRegister(req, tx, c.device)
+	return false
 }
 
 // contactOf reads the one Contact and its expiry: -1 asks only, 0 removes;
@@ -93,13 +98,13 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 	return contact, seconds, nil
 }
 
-// register stores the location. Expiry is shortened by up to a tenth, so that
+// register stores the location. A CSeq below the last one is no reason to refuse it,
+// or to say 200 and keep the old Contact: its digest has proven that it is the newest
+// of this phone, which may keep its Call-ID over a start (an older one that was
+// overtaken on the way has a nonce count that was used). Expiry is shortened by up to a tenth, so that
 // phones that came at once after a power cut spread out.
 func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
 	old, known := e.locations.get(id)
-	if known && old.CallID == req.CallID().Value() && req.CSeq().SeqNo < old.CSeq {
-		return // overtaken by a later one of the same phone
-	}
 	nat := behindNAT(req, contact)
 	if nat {
 		seconds = min(seconds, natExpiry)
@@ -125,7 +130,7 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	if !e.net.Alive(l.Flow) { // it ended while we looked
 		e.flowGone(l.Flow.Transport, l.Flow.Remote)
 	}
-	if known && old.CallID != l.CallID {
+	if known && (old.CallID != l.CallID || l.CSeq < old.CSeq) {
 		e.probe(id) // started anew, or another account: its calls may be gone
 	}
 }

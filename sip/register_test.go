@@ -110,7 +110,7 @@ func TestUnregister(t *testing.T) {
 		{"all of the old one last", []registration{{aor: a, contact: idle}, {aor: b, contact: user}, {aor: a, contact: "*", expires: "0"}}, user},
 		{"old and new contact in one", []registration{{aor: a, contact: idle}, {aor: a, contact: idle + ";expires=0, " + user}}, user},
 		{"new and old contact in one", []registration{{aor: a, contact: idle}, {aor: a, contact: user + ", " + idle + ";expires=0"}}, user},
-		{"overtaken by a later one", []registration{{aor: a, contact: user, cseq: 90}, {aor: a, contact: idle, cseq: 80}}, user},
+		{"a lower CSeq of a phone that was started anew", []registration{{aor: a, contact: user, cseq: 90}, {aor: a, contact: idle, cseq: 80}}, idle},
 		{"overtaken un-REGISTER", []registration{{aor: a, contact: idle, cseq: 90}, {aor: a, contact: idle, expires: "0", cseq: 80}}, idle},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,17 +9,19 @@ import (
 // onSubscribe answers subscriptions. None is kept in this version: packages that
 // phones ask for by themselves get an honest 489 with what we would take, which
 // stops them from asking in a storm (RFC 6665 section 4.2.1.3).
-func (e *Edge) onSubscribe(req *sip.Request, tx sip.ServerTransaction) {
+func (e *Edge) onSubscribe(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
 	if _, ok := e.authenticate(req, tx); !ok {
-		return
+		return false
 	}
+	t.prove()
 	event := ""
 	if h := req.GetHeader("Event"); h != nil {
 		event = strings.TrimSpace(h.Value())
 	}
 	if event == "" {
 		e.respond(req, tx, 400, "Event is missing", nil)
-		return
+		return true
 	}
 	e.respond(req, tx, 489, "Bad Event", nil)
+	return true
 }

@@ -134,7 +134,7 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 		return p, user, true
 	}
 	f := leg.FlowOf(req)
-	if _, phone := e.locations.on(f); phone {
+	if e.locations.count(f) > 0 {
 		return p, "", false
 	}
 	p, ok = e.pbx.Sender(f)

@@ -143,9 +143,9 @@ func (v *visit) request(req *sip.Request, tx sip.ServerTransaction) {
 	case sip.INFO:
 		v.info(req, tx)
 	case sip.OPTIONS:
-		v.e.onOptions(req, tx)
+		v.e.onOptions(req, tx, nil)
 	default:
-		v.e.onUnknown(req, tx)
+		v.e.onUnknown(req, tx, nil)
 	}
 }
 

@@ -62,6 +62,10 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+func (c *conn) inspect(data []byte, broken bool) Verdict {
+	return c.g.Inspect(c.flow.network, c.flow.remote, data, broken)
+}
+
 // drop forgets the first n bytes; an idle connection keeps no buffer.
 func (c *conn) drop(n int) {
 	if n == len(c.buf) {
@@ -81,7 +85,7 @@ func (c *conn) next() error {
 		size, broken := frame(c.buf, c.looked)
 		switch {
 		case broken:
-			c.reject(c.g.Inspect(c.buf, true))
+			c.reject(c.inspect(c.buf, true))
 			return errors.Join(net.ErrClosed, c.Close())
 		case size == 0 && len(c.buf) > maxMessage:
 			return errors.Join(net.ErrClosed, c.Close())
@@ -99,7 +103,7 @@ func (c *conn) next() error {
 	if err := c.pay(); err != nil {
 		return err
 	}
-	v := c.g.Inspect(c.buf[:c.size], false)
+	v := c.inspect(c.buf[:c.size], false)
 	if v.Drop || v.Answer != nil {
 		c.reject(v)
 		return errors.Join(net.ErrClosed, c.Close()) // what is wrong once is wrong again
@@ -177,7 +181,7 @@ func (c *conn) fill() error {
 		}
 		c.g.Stats.TimedOut.Add(1)
 		if !c.begun.IsZero() {
-			c.reject(c.g.Inspect(c.buf, true))
+			c.reject(c.inspect(c.buf, true))
 		}
 		return errors.Join(errSlow, net.ErrClosed, c.Close())
 	}

@@ -31,9 +31,9 @@ type Verdict struct {
 
 // Options of New; all may be left out.
 type Options struct {
-	// Inspect looks at a message that its sender could pay for; broken tells that
-	// its end is not where it says.
-	Inspect func(data []byte, broken bool) Verdict
+	// Inspect looks at a message that its sender could pay for; network is UDP, TCP or
+	// TLS, and broken tells that its end is not where it says.
+	Inspect func(network string, from netip.AddrPort, data []byte, broken bool) Verdict
 	// Full tells that no stranger's request can be taken now.
 	Full func() bool
 	// Gone is told that a connection has ended, before another one can come from
@@ -82,7 +82,7 @@ type known struct {
 // New makes a guard.
 func New(o Options) *Guard {
 	if o.Inspect == nil {
-		o.Inspect = func([]byte, bool) Verdict { return Verdict{} }
+		o.Inspect = func(string, netip.AddrPort, []byte, bool) Verdict { return Verdict{} }
 	}
 	if o.Full == nil {
 		o.Full = func() bool { return false }

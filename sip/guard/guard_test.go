@@ -190,7 +190,7 @@ func TestInspect(t *testing.T) {
 		f.results = append(f.results, result{text: "drop"}, result{text: "good"})
 		g := New(Options{
 			Full: func() bool { return full },
-			Inspect: func(b []byte, _ bool) Verdict {
+			Inspect: func(_ string, _ netip.AddrPort, b []byte, _ bool) Verdict {
 				switch string(b) {
 				case "bad":
 					return Verdict{Answer: []byte("400"), Port: 5080}

@@ -149,7 +149,7 @@ func TestWholeMessages(t *testing.T) {
 // A message whose end cannot be found is answered and its connection closed, at
 // once when that is sure, after ten seconds when it might still come.
 func TestBrokenFrames(t *testing.T) {
-	answer := func(_ []byte, broken bool) Verdict {
+	answer := func(_ string, _ netip.AddrPort, _ []byte, broken bool) Verdict {
 		if broken {
 			return Verdict{Answer: []byte("400")}
 		}

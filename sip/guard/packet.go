@@ -219,7 +219,7 @@ func (r *reader) leave() (int, net.Addr, error) {
 
 // inspect tells whether a datagram can be read; it answers one that cannot.
 func (r *reader) inspect(p packet) bool {
-	v := r.g.Inspect(p.data, false)
+	v := r.g.Inspect("UDP", p.from, p.data, false)
 	if v.Drop {
 		r.g.Stats.Unread.Add(1)
 		return false

@@ -3,6 +3,7 @@ package ingress
 import (
 	"bytes"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -16,24 +17,35 @@ type Triage struct{ parser *sip.Parser }
 // NewTriage makes one.
 func NewTriage() *Triage { return &Triage{Parser()} }
 
-// Look tells whether the library can read the message; broken says that it is known
-// to be not. If not, answer is the 400
+// Look reads a message as the library will; msg is nil when it cannot; broken says
+// that it is known to be not. Then answer is the 400
 // to be sent (RFC 3261 section 8.2.6), and port the one of the topmost Via when it
 // must go there and not where the message came from (section 18.2.2; 0 otherwise).
 // Without an answer the message is to be dropped: it is a response, an ACK, or
 // nobody could match an answer to it.
-func (t *Triage) Look(data []byte, broken bool) (answer []byte, port uint16, ok bool) {
-	_, err := t.parser.ParseSIP(data)
+func (t *Triage) Look(data []byte, broken bool) (msg sip.Message, answer []byte, port uint16) {
+	msg, err := t.parser.ParseSIP(data)
 	if broken {
 		err = sip.ErrParseReadBodyIncomplete
 	}
 	if err == nil {
-		return nil, 0, true
+		return msg, nil, 0
 	}
+	reason := "Bad Request"
+	if errors.Is(err, sip.ErrParseReadBodyIncomplete) {
+		reason = "Content-Length does not fit"
+	}
+	answer, port = Answer(data, 400, reason)
+	return nil, answer, port
+}
+
+// Answer writes a response to a request that nobody else reads; nil when there is
+// nothing to be answered, or nobody could match an answer to it. port is as in Look.
+func Answer(data []byte, status int, reason string) (answer []byte, port uint16) {
 	start, rest, _ := bytes.Cut(data, []byte("\r\n"))
 	method, _, _ := strings.Cut(strings.ToUpper(string(start)), " ")
 	if strings.HasPrefix(method, "SIP/") || method == "ACK" {
-		return nil, 0, false
+		return nil, 0
 	}
 	var who identity
 	who.read(rest)
@@ -41,9 +53,9 @@ func (t *Triage) Look(data []byte, broken bool) (answer []byte, port uint16, ok 
 		who.via = who.raw // the sender may know its own
 	}
 	if who.via == "" {
-		return nil, 0, false
+		return nil, 0
 	}
-	return who.answer(err), who.port, false
+	return who.answer(status, reason), who.port
 }
 
 // identity is what an answer repeats of a request, as it was written.
@@ -115,14 +127,10 @@ func (k *identity) addVia(value string) {
 // maxAnswer is the longest answer that repeats what somebody sent.
 const maxAnswer = 1200
 
-// answer writes the 400; nil when it would be too long.
-func (k *identity) answer(err error) []byte {
-	reason := "Bad Request"
-	if errors.Is(err, sip.ErrParseReadBodyIncomplete) {
-		reason = "Content-Length does not fit"
-	}
+// answer writes the response; nil when it would be too long.
+func (k *identity) answer(status int, reason string) []byte {
 	var b strings.Builder
-	b.WriteString("SIP/2.0 400 " + reason + "\r\n" + k.via)
+	b.WriteString("SIP/2.0 " + strconv.Itoa(status) + " " + reason + "\r\n" + k.via)
 	to := k.to
 	if to != "" && !strings.Contains(strings.ToLower(to), "tag=") {
 		to += ";tag=" + sip.GenerateTagN(10)

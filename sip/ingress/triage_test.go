@@ -37,7 +37,8 @@ func TestTriage(t *testing.T) {
 		{"ACK", "ACK", []string{"Content-Length: 0", "Content-Length: 9999"}, "drop", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer, port, ok := NewTriage().Look([]byte(message(c.method, c.change...)), false)
+			msg, answer, port := NewTriage().Look([]byte(message(c.method, c.change...)), false)
+			ok := msg != nil
 			switch {
 			case ok != (c.want == "ok") || (answer == nil) != (c.want == "ok" || c.want == "drop") || port != c.port:
 				t.Fatalf("%v, port %d, answer:\n%s", ok, port, answer)
@@ -55,16 +56,16 @@ func TestTriage(t *testing.T) {
 		})
 	}
 	response := "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKa\r\nContent-Length: 99\r\n\r\n"
-	if answer, _, ok := NewTriage().Look([]byte(response), false); ok || answer != nil {
-		t.Errorf("a broken response: %v %s", ok, answer)
+	if msg, answer, _ := NewTriage().Look([]byte(response), false); msg != nil || answer != nil {
+		t.Errorf("a broken response: %v %s", msg, answer)
 	}
 }
 
 // An answer is never longer than what it answers could make worth sending.
 func TestTriageAnswersLittle(t *testing.T) {
 	long := message("INVITE", "Content-Length: 0", "Content-Length: 9999", "Max-Forwards: 70", "Via: SIP/2.0/UDP "+strings.Repeat("a", 2000))
-	if answer, _, ok := NewTriage().Look([]byte(long), false); ok || answer != nil {
-		t.Errorf("%v, an answer of %d bytes", ok, len(answer))
+	if msg, answer, _ := NewTriage().Look([]byte(long), false); msg != nil || answer != nil {
+		t.Errorf("%v, an answer of %d bytes", msg, len(answer))
 	}
 }
 
@@ -88,7 +89,8 @@ func FuzzTriage(f *testing.F) {
 	}
 	triage := NewTriage()
 	f.Fuzz(func(t *testing.T, data []byte) {
-		answer, _, ok := triage.Look(bytes.Clone(data), false)
+		msg, answer, _ := triage.Look(bytes.Clone(data), false)
+		ok := msg != nil
 		_, err := Parser().ParseSIP(bytes.Clone(data))
 		if ok != (err == nil) {
 			t.Errorf("Look says %v, the library %v", ok, err)
@@ -115,10 +117,10 @@ func BenchmarkTriage(b *testing.B) {
 // it came; one that its stream could not find the end of is, too.
 func TestTriageBroken(t *testing.T) {
 	text := message("INVITE", "Via: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK776asdhds", "Via: SIP 192;;,;,,")
-	if answer, port, ok := NewTriage().Look([]byte(text), false); ok || port != 0 || !bytes.Contains(answer, []byte("\r\nVia: SIP 192;;,;,,\r\n")) {
-		t.Errorf("%v, port %d:\n%s", ok, port, answer)
+	if msg, answer, port := NewTriage().Look([]byte(text), false); msg != nil || port != 0 || !bytes.Contains(answer, []byte("\r\nVia: SIP 192;;,;,,\r\n")) {
+		t.Errorf("%v, port %d:\n%s", msg, port, answer)
 	}
-	if answer, _, ok := NewTriage().Look([]byte(message("INVITE")), true); ok || !bytes.HasPrefix(answer, []byte("SIP/2.0 400 Content-Length")) {
-		t.Errorf("%v:\n%s", ok, answer)
+	if msg, answer, _ := NewTriage().Look([]byte(message("INVITE")), true); msg != nil || !bytes.HasPrefix(answer, []byte("SIP/2.0 400 Content-Length")) {
+		t.Errorf("%v:\n%s", msg, answer)
 	}
 }
