@@ -57,6 +57,7 @@ const (
 type Code struct {
 	Action    CodeAction
 	Extension Extension
+	PIN       Secret // of a login: it was dialled with the code
 }
 
 // Phone is one device with everything that belongs to it at one moment, copied

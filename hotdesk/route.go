@@ -38,6 +38,7 @@ const (
 type Route struct {
 	Kind    RouteKind
 	Number  string     // what goes on the wire: the listed emergency number, the extension, the outside number
+	Shown   string     // the same for records and events: nothing that may be a PIN
 	Reason  string     // of RouteRefuse
 	Devices []DeviceID // of RouteInternal: ring all of these
 	User    Extension  // of RouteInternal: who is called
@@ -78,7 +79,13 @@ func (s *Service) Route(id DeviceID, dialed string) Route {
 		r.Caller = caller
 	}
 	r.Speak = r.Kind == RouteRefuse && s.snap.numbering.Settings.Refusal != "403"
+	r.Shown = s.snap.shown(cmp.Or(r.Number, number))
 	return r
+}
+
+// shown is a dialled number as records and events have it.
+func (s *snapshot) shown(number string) string {
+	return s.codes.Shown(number, func(ext string) bool { return s.users[Extension(ext)] != nil })
 }
 
 // emergency is the first rule. An emergency service URN means the site's first
@@ -117,6 +124,9 @@ func (s *snapshot) route(p Phone, number string, down func(pbx string) bool) Rou
 	}
 	if _, ok := s.code(p, number); ok {
 		return Route{Kind: RouteHotDesk, Number: number}
+	}
+	if s.codes.Begins(number) { // with a slip; what follows may be a PIN
+		return Route{Kind: RouteRefuse, Reason: ReasonUnknown}
 	}
 	if p.User == nil || !p.User.Enabled {
 		if slices.Contains(p.Site.Dialing.IdleNumbers, number) {
@@ -183,12 +193,18 @@ func (s *Service) RouteInbound(number string) Route {
 	n, _ := dial.Normalise(number)
 	s.snap.mu.RLock()
 	defer s.snap.mu.RUnlock()
-	if u := s.snap.users[Extension(n)]; u != nil {
-		return s.snap.ring(u)
+	r := s.snap.inbound(n)
+	r.Shown = s.snap.shown(cmp.Or(r.Number, n))
+	return r
+}
+
+func (s *snapshot) inbound(number string) Route {
+	if u := s.users[Extension(number)]; u != nil {
+		return s.ring(u)
 	}
-	for _, u := range s.snap.users { // whom the PBX knows by another number
-		if u.PBX != nil && u.PBX.Extension == n {
-			return s.snap.ring(u)
+	for _, u := range s.users { // whom the PBX knows by another number
+		if u.PBX != nil && u.PBX.Extension == number {
+			return s.ring(u)
 		}
 	}
 	return Route{Kind: RouteRefuse, Reason: ReasonUnknown}
@@ -210,6 +226,9 @@ func (s *Service) Code(id DeviceID, dialed string) (Code, bool) {
 func (s *snapshot) code(p Phone, number string) (Code, bool) {
 	if action, ext, ok := s.codes.Match(number); ok {
 		return Code{Action: CodeAction(action), Extension: Extension(ext)}, true
+	}
+	if ext, pin, ok := s.codes.MatchPIN(number); ok {
+		return Code{Action: CodeLogin, Extension: Extension(ext), PIN: Secret(pin)}, true
 	}
 	if p.User != nil || p.Device.Type == Fixed {
 		return Code{}, false

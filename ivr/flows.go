@@ -68,8 +68,10 @@ func asking(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), deskTimeout)
 }
 
-// login: [which extension?] which PIN? up to three times.
-func (d *dialogue) login(ctx context.Context, phone hotdesk.Phone, dialled hotdesk.Extension) error {
+// login: [which extension?] which PIN? up to three times. A PIN that was dialled with
+// the code counts as the first answer: it has gone over the wire and into the phone's
+// list of calls already, and the person is told not to do so again.
+func (d *dialogue) login(ctx context.Context, phone hotdesk.Phone, dialled hotdesk.Extension, dialledPIN hotdesk.Secret) error {
 	if phone.Device.Type == hotdesk.Fixed {
 		return d.bye(ctx, "not_hotdesk_phone")
 	}
@@ -81,9 +83,15 @@ func (d *dialogue) login(ctx context.Context, phone hotdesk.Phone, dialled hotde
 		if d.desk.Locked(d.visit.Device) {
 			return d.bye(ctx, "locked")
 		}
-		user, pin, err := d.credentials(ctx, dialled, first)
-		if err != nil {
-			return err
+		user, pin := dialled, dialledPIN
+		if pin == "" || try > 1 {
+			var err error
+			if user, pin, err = d.credentials(ctx, dialled, first); err != nil {
+				return err
+			}
+		} else if d.visit.Show != nil {
+			d.log.Warn("a PIN was dialled with the code; tell the user to type it only when asked", "device", string(d.visit.Device))
+			d.visit.Show("Type the PIN when asked")
 		}
 		call, cancel := asking(ctx)
 		result, err := d.desk.Login(call, hotdesk.LoginRequest{

@@ -115,7 +115,7 @@ func (d *dialogue) talk(ctx context.Context) error {
 	d.action = string(code.Action)
 	switch code.Action {
 	case hotdesk.CodeLogin:
-		return d.login(ctx, phone, code.Extension)
+		return d.login(ctx, phone, code.Extension, code.PIN)
 	case hotdesk.CodeLogout:
 		return d.logout(ctx, false)
 	case hotdesk.CodeLogoutAll:

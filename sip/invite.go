@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -66,10 +67,10 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 	case hotdesk.RouteEmergency:
 		e.emergency(in, r)
 	case hotdesk.RouteHotDesk:
-		rec := e.begin(hotdesk.CallHotDesk, in.device, r.Caller.User, r.Number)
+		rec := e.begin(hotdesk.CallHotDesk, in.device, r.Caller.User, r.Shown)
 		e.visit(in, rec, Visit{Dialed: r.Number})
 	case hotdesk.RouteInternal:
-		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Number)
+		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Shown)
 		rec.call.Reason = r.Reason
 		if len(r.PBX) > 0 {
 			if r.User == r.Caller.User {
@@ -80,7 +81,7 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 		}
 		e.connect(in, rec, [][]leg.Target{e.desks(r)})
 	case hotdesk.RouteExternal:
-		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Number)
+		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Shown)
 		e.connect(in, rec, e.trunks(in.device, r))
 	default:
 		e.refuse(in, r)
@@ -90,10 +91,7 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 // refuse says no: by voice where the phone can hear it, a bare 403 when the site
 // wants it so or the phone keeps asking.
 func (e *Edge) refuse(in *incoming, r hotdesk.Route) {
-	to := r.Number
-	if to == "" {
-		to = in.req.Recipient.User
-	}
+	to := cmp.Or(r.Shown, r.Number)
 	kind := hotdesk.CallExternal
 	if r.Number != "" {
 		kind = hotdesk.CallInternal

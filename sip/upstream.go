@@ -194,7 +194,7 @@ func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX
 	in := e.trying(req, tx, "")
 	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
 	if r.Kind == hotdesk.RouteInternal {
-		rec := e.begin(hotdesk.CallExternal, "", "", r.Number)
+		rec := e.begin(hotdesk.CallExternal, "", "", r.Shown)
 		e.connect(in, rec, [][]leg.Target{e.desks(r)})
 		return
 	}

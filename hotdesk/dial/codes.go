@@ -103,6 +103,83 @@ func (c Codes) Match(number string) (action Action, extension string, ok bool) {
 	return "", "", false
 }
 
+// MatchPIN reads a login code that somebody has typed a PIN behind, in one go:
+// *77*100*4071. The PIN is for the login alone and is never to be shown.
+func (c Codes) MatchPIN(number string) (extension, pin string, ok bool) {
+	for _, prefix := range c.prefixes {
+		rest, found := strings.CutPrefix(number, prefix)
+		if !found {
+			continue
+		}
+		ext, pin, found := strings.Cut(strings.TrimLeft(rest, "*"), "*")
+		pin = strings.Trim(pin, "*#")
+		if found && ext != "" && len(ext) <= 15 && strings.Trim(ext, "0123456789") == "" &&
+			pin != "" && len(pin) <= 32 && strings.Trim(pin, "0123456789") == "" {
+			return ext, pin, true
+		}
+	}
+	return "", "", false
+}
+
+// Begins tells whether a number begins like a code, so that what follows may be an
+// extension or a PIN: it goes to nobody else, and no record has it as it is.
+func (c Codes) Begins(number string) bool {
+	for _, prefix := range c.prefixes {
+		if strings.HasPrefix(number, strings.TrimRight(prefix, "*")) {
+			return true
+		}
+	}
+	for _, code := range c.exact {
+		if strings.HasPrefix(number, code.Number+"*") {
+			return true
+		}
+	}
+	return false
+}
+
+// Shown is how a number that begins like a code stands in records and events: the code
+// alone, an ellipsis for what was typed behind it unless known says that this is an
+// extension. Other numbers stay, but for what is typed behind an extension that known
+// knows (100*4071).
+func (c Codes) Shown(number string, known func(extension string) bool) string {
+	if !c.Begins(number) {
+		if head, tail, found := strings.Cut(number, "*"); found && tail != "" && known(head) {
+			return head + "*…"
+		}
+		return number
+	}
+	short := strings.TrimRight(number, "*")
+	for _, code := range c.exact {
+		if short == code.Number {
+			return number
+		}
+	}
+	longest := ""
+	for _, prefix := range c.prefixes {
+		if bare := strings.TrimRight(prefix, "*"); strings.HasPrefix(number, prefix) && len(prefix) > len(longest) {
+			longest = prefix
+		} else if strings.HasPrefix(number, bare) && len(bare) > len(longest) {
+			longest = bare
+		}
+	}
+	for _, code := range c.exact {
+		if strings.HasPrefix(number, code.Number+"*") && len(code.Number)+1 > len(longest) {
+			longest = code.Number + "*"
+		}
+	}
+	rest := strings.TrimPrefix(number, longest)
+	if ext, tail, found := strings.Cut(rest, "*"); known(ext) {
+		if !found {
+			return longest + ext
+		}
+		if tail = strings.Trim(tail, "*"); tail == "" {
+			return longest + ext + "*"
+		}
+		return longest + ext + "*…"
+	}
+	return longest + "…"
+}
+
 // Reserved returns the extensions that nobody may have, because dialling the
 // login code with them means something else: with *77* and *77*5* that is 5.
 func (c Codes) Reserved() []string {

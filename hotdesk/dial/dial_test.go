@@ -147,3 +147,44 @@ func FuzzNormalise(f *testing.F) {
 		}
 	})
 }
+
+// A PIN that is typed behind the code is read with it, and no spelling of a code, nor a
+// slip in one, shows in a record what may be a PIN.
+func TestField_S26PINBehindTheCode(t *testing.T) {
+	c := codes(t)
+	known := func(ext string) bool { return ext == "100" || ext == "101" }
+	for _, x := range []struct {
+		number, ext, pin string
+		begins           bool
+		shown            string
+	}{
+		{"*77*101*5162", "101", "5162", true, "*77*101*…"},
+		{"*77*101*5162*", "101", "5162", true, "*77*101*…"},
+		{"*77*101**5162", "101", "5162", true, "*77*101*…"},
+		{"*11101*5162", "101", "5162", true, "*11101*…"},
+		{"*11*101*5162", "101", "5162", true, "*11*101*…"},
+		{"*77**101*5162", "101", "5162", true, "*77*…"},
+		{"*77*100*", "", "", true, "*77*100*"},
+		{"*77*100", "", "", true, "*77*100"},
+		{"*77*1005162", "", "", true, "*77*…"},
+		{"*111005162", "", "", true, "*11…"},
+		{"*77*", "", "", true, "*77*"},
+		{"*77", "", "", true, "*77"},
+		{"*77*5*", "", "", true, "*77*5*"},
+		{"*77*5*5162", "5", "5162", true, "*77*5*…"},
+		{"*77100*5162", "", "", true, "*77100*…"},
+		{"*77*101#5162", "", "", true, "*77*…"},
+		{"*77*999*5162", "999", "5162", true, "*77*…"},
+		{"*12*5162", "", "", true, "*12*…"},
+		{"*12", "", "", false, "*12"},
+		{"100*5162", "", "", false, "100*…"},
+		{"*86*1234", "", "", false, "*86*1234"}, // a code of the PBX's
+		{"*78", "", "", false, "*78"},
+		{"0612345", "", "", false, "0612345"},
+	} {
+		ext, pin, _ := c.MatchPIN(x.number)
+		if begins, shown := c.Begins(x.number), c.Shown(x.number, known); ext != x.ext || pin != x.pin || begins != x.begins || shown != x.shown {
+			t.Errorf("%q: %q %q, begins %v, shown %q; want %q %q %v %q", x.number, ext, pin, begins, shown, x.ext, x.pin, x.begins, x.shown)
+		}
+	}
+}
