@@ -27,6 +27,16 @@ func TestTranscripts(t *testing.T) {
 			calls:      []string{"login 100 at HD0012 by ivr in call-1"},
 		},
 		{
+			name: "a PIN that was dialled with the code is taken once", dialed: "*77*100*4071",
+			transcript: loggedIn,
+			calls:      []string{"login 100 at HD0012 by ivr in call-1"},
+		},
+		{
+			name: "a wrong PIN that was dialled with the code is the first try", dialed: "*77*100*9999",
+			transcript: "hear no_match try_again enter_pin | press 4071# | " + loggedIn,
+			calls:      []string{"refuse 100", "login 100 at HD0012 by ivr in call-1"},
+		},
+		{
 			name: "login that asks for the extension", dialed: "*77",
 			transcript: "hear enter_ext | press 100# | hear enter_pin | press 4071# | " + loggedIn,
 			calls:      []string{"login 100 at HD0012 by ivr in call-1"},

@@ -32,6 +32,7 @@ const (
 type call struct {
 	e    *Edge
 	rec  *record
+	life context.Context
 	a, b *side
 	mu   sync.Mutex
 	over bool
@@ -154,7 +155,7 @@ func (s *setup) ring(groups [][]leg.Target) {
 		case <-limit.C:
 			s.drop(branches, "")
 			return
-		case <-s.e.ctx.Done():
+		case <-s.in.life.Done():
 			s.drop(branches, "")
 			return
 		}
@@ -170,7 +171,7 @@ func (s *setup) ring(groups [][]leg.Target) {
 func (s *setup) start(group []leg.Target, branches map[*leg.Branch]hotdesk.DeviceID, events chan leg.Progress, owner chan struct{}) (all []*leg.Branch) {
 	for _, t := range group {
 		t.Body = s.offer
-		b := s.e.net.Ring(s.e.ctx, t, events, owner)
+		b := s.e.net.Ring(s.in.life, t, events, owner)
 		all = append(all, b)
 		branches[b] = ""
 		if strings.HasPrefix(t.Label, pbx.Label) {
@@ -279,7 +280,7 @@ func (s *setup) establish() {
 	e := s.e
 	a := leg.NewUAS(e.net, s.in.req, s.tag, e.contact(leg.FlowOf(s.in.req)))
 	b := s.winner.Take(s.answer)
-	c := &call{e: e, rec: s.rec, done: make(chan struct{})}
+	c := &call{e: e, rec: s.rec, life: s.in.life, done: make(chan struct{})}
 	c.a = &side{call: c, leg: a, device: s.in.device, busy: make(chan struct{}, 1)}
 	c.b = &side{call: c, leg: b, device: s.answeredBy(), other: c.a, busy: make(chan struct{}, 1)}
 	c.a.other = c.b
@@ -321,8 +322,8 @@ func (s *setup) establish() {
 	}
 	select {
 	case <-c.done:
-	case <-e.ctx.Done():
-		c.shut()
+	case <-c.life.Done():
+		c.stop()
 	}
 }
 
@@ -359,7 +360,7 @@ func (r *record) has(id hotdesk.DeviceID) bool {
 
 // until is a context that ends with the call, or with what else is given.
 func (c *call) until(also <-chan struct{}) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(c.e.ctx)
+	ctx, cancel := context.WithCancel(c.life)
 	go func() {
 		select {
 		case <-c.done:
@@ -393,9 +394,22 @@ func (c *call) end(by *side, reason string) {
 	wg.Wait()
 }
 
-func (c *call) shut() { c.end(nil, "server stopped") }
+// stop ends the call because the server stops. An emergency call goes on: its two ends
+// have each other's address, and nobody tells them to hang up.
+func (c *call) stop() {
+	if c.rec.call.Kind != hotdesk.CallEmergency {
+		c.end(nil, stopped)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.over = true
+		c.rec.end("answered", stopped)
+		close(c.done)
+	}
+}
 
-func (s *side) shut()                               { s.call.shut() }
 func (s *side) whose() (*leg.Leg, hotdesk.DeviceID) { return s.leg, s.device }
 
 func (s *side) acked(req *sip.Request) { s.acks.deliver(req) }
@@ -434,7 +448,7 @@ func (s *side) request(req *sip.Request, tx sip.ServerTransaction) {
 func (s *side) relay(req *sip.Request, tx sip.ServerTransaction) {
 	out := s.other.leg.Request(req.Method)
 	copyBody(req, out)
-	res, err := s.other.leg.Do(s.call.e.ctx, out)
+	res, err := s.other.leg.Do(s.call.life, out)
 	if err != nil {
 		s.call.e.respond(req, tx, 408, "Request Timeout", nil)
 		return

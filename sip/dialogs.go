@@ -19,8 +19,6 @@ type party interface {
 	request(req *sip.Request, tx sip.ServerTransaction)
 	// acked takes the ACK to a 2xx of ours.
 	acked(req *sip.Request)
-	// shut ends the dialog because the server stops.
-	shut()
 	// whose is the dialog, and the device whose phone is on the other end of it;
 	// empty behind a PBX.
 	whose() (*leg.Leg, hotdesk.DeviceID)
@@ -78,19 +76,6 @@ func (d *dialogs) find(callID, tag string) party {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.table[dialogID{callID, tag}].party
-}
-
-// endAll hangs up every dialog that is left when the server stops.
-func (d *dialogs) endAll() {
-	d.mu.Lock()
-	left := make([]party, 0, len(d.table))
-	for _, p := range d.table {
-		left = append(left, p)
-	}
-	d.mu.Unlock()
-	for _, p := range left {
-		p.shut()
-	}
 }
 
 // partyOf finds the dialog of a request. Nobody is challenged inside a dialog; a

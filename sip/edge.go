@@ -88,8 +88,13 @@ type Options struct {
 	Audit     func(hotdesk.AuditRow) error // writes an emergency call to the audit log at once
 	// Advertise is the host that phones and PBX are told; with a wildcard listener
 	// it cannot be taken from the socket.
-	Advertise    string
-	LocationFile string // where UDP locations outlive a restart; empty: nowhere
+	Advertise string
+	// DrainCalls and DrainEmergency are how long Drain lets calls go on; 0 is not at all.
+	DrainCalls, DrainEmergency time.Duration
+	// ChallengeUnproven: an emergency call without valid credentials, from where more
+	// than one phone may be, is refused instead of placed as a guess.
+	ChallengeUnproven bool
+	LocationFile      string // where UDP locations outlive a restart; empty: nowhere
 	// Dial opens connections to PBXes; nil: as the system does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Now  func() time.Time
@@ -122,6 +127,9 @@ type Edge struct {
 	load  *load
 	ready chan struct{}
 	ctx   context.Context // of Serve: background work of calls ends with it
+
+	ordinary    context.Context // of all calls but emergency calls
+	endOrdinary context.CancelFunc
 }
 
 // New builds the edge; nothing is sent or received until Serve.

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,11 +19,15 @@ func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction, t *ticket) (
 	if _, inside := leg.Param(req.To().Params, "tag"); inside {
 		return e.onInDialog(req, tx, t)
 	}
-	if !e.calls.enter() {
+	k := ordinary
+	if e.mayBeEmergency(req) {
+		k = emergency
+	}
+	if !e.calls.enter(k) {
 		e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
 		return false
 	}
-	defer e.calls.leave()
+	defer e.calls.leave(k)
 	defer e.invites.begin(req)()
 	c, ok := e.identify(req, tx, t)
 	switch {
@@ -50,13 +55,14 @@ type incoming struct {
 	device hotdesk.DeviceID // empty for a call from a PBX
 	tag    string           // our To tag in this dialog
 	unsure bool             // an emergency call whose device is a guess
+	life   context.Context  // of the call: ends when the server stops, later for an emergency call
 }
 
 // trying says 100 and fixes our tag, so that every response carries the same
 // one. It goes into a copy: sipgo reads the INVITE itself when a CANCEL comes.
 func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction, device hotdesk.DeviceID) *incoming {
 	e.respond(req, tx, 100, "Trying", nil)
-	in := &incoming{req: req.Clone(), tx: tx, device: device, tag: sip.GenerateTagN(16)}
+	in := &incoming{req: req.Clone(), tx: tx, device: device, tag: sip.GenerateTagN(16), life: e.ordinary}
 	in.req.To().Params.Add("tag", in.tag)
 	return in
 }
@@ -118,6 +124,7 @@ const notCertain = " (desk not certain)"
 // emergency places an emergency call: the site's routes in order, the desk's
 // identity, no announcement, and an alarm beside it.
 func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
+	in.life = e.ctx
 	rec := e.begin(hotdesk.CallEmergency, in.device, r.Caller.User, r.Number)
 	data := map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID}
 	detail := map[string]string{"number": r.Number, "desk": r.Caller.Name}
@@ -136,11 +143,11 @@ func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
 // alarm writes the emergency call down and begins the hold, beside the call and
 // never before it.
 func (e *Edge) alarm(id hotdesk.DeviceID, user hotdesk.Extension, detail map[string]string) {
-	if !e.calls.enter() {
+	if !e.calls.enter(chore) {
 		return
 	}
 	go func() {
-		defer e.calls.leave()
+		defer e.calls.leave(chore)
 		defer func() {
 			if p := recover(); p != nil {
 				e.Log.Error("emergency call not written to the audit log", "device", string(id), "panic", fmt.Sprint(p))

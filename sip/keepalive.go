@@ -66,11 +66,11 @@ func (t *locations) silent(id hotdesk.DeviceID) bool {
 // feel asks a phone something from the listening socket, which keeps its NAT open.
 // Whatever it answers, it is there.
 func (e *Edge) feel(l location) {
-	if !e.calls.enter() {
+	if !e.calls.enter(chore) {
 		return
 	}
 	go func() {
-		defer e.calls.leave()
+		defer e.calls.leave(chore)
 		ctx, cancel := context.WithTimeout(e.ctx, pulseWait)
 		defer cancel()
 		_, err := e.net.Do(ctx, e.outside(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.Flow)

@@ -16,7 +16,7 @@ func (s *side) modify(req *sip.Request, tx sip.ServerTransaction) {
 	out := s.other.leg.Request(req.Method)
 	copyBody(req, out)
 	if req.Method == sip.UPDATE {
-		res, err := s.other.leg.Do(e.ctx, out)
+		res, err := s.other.leg.Do(s.call.life, out)
 		s.answerModify(req, tx, res, err)
 		return
 	}
@@ -83,7 +83,7 @@ var errNoAnswer = errors.New("no answer inside the call")
 
 // reinvite sends a re-INVITE to the other side and waits for its final response.
 func (s *side) reinvite(out *sip.Request, answer *late) (*sip.Response, error) {
-	tx, err := s.other.leg.Start(s.call.e.ctx, out)
+	tx, err := s.other.leg.Start(s.call.life, out)
 	if err != nil {
 		return nil, err
 	}

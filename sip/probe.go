@@ -24,16 +24,19 @@ const probeWait = 8 * time.Second
 // (both, and twinkle 1.10.2).
 func (e *Edge) probe(id hotdesk.DeviceID) {
 	for _, s := range e.dialogs.sidesOf(id) {
-		if !e.calls.enter() {
+		if !e.calls.enter(chore) {
 			return
 		}
 		go func() {
-			defer e.calls.leave()
+			defer e.calls.leave(chore)
 			ctx, cancel := context.WithTimeout(e.ctx, probeWait)
 			defer cancel()
 			res, err := s.leg.Do(ctx, s.leg.Request(sip.INFO))
 			if e.ctx.Err() != nil || err == nil && !gone(res.StatusCode) {
 				return
+			}
+			if err != nil && s.call.rec.call.Kind == hotdesk.CallEmergency {
+				return // its signalling is silent; people may be talking
 			}
 			e.Log.Info("call ended: its phone does not know it any more", "device", string(id), "call_id", s.leg.CallID)
 			s.call.end(s, "phone_gone")

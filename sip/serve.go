@@ -75,8 +75,8 @@ func setLibrary() struct{} {
 	return struct{}{}
 }
 
-// Serve answers on the sockets until ctx ends, then hangs up what is left of the
-// attendant's calls. The sockets are closed on return.
+// Serve answers on the sockets until ctx ends, then hangs up the calls that are left,
+// but not emergency calls (see Drain, which comes first). The sockets are closed on return.
 func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if err := e.start(ctx, l); err != nil {
@@ -123,8 +123,14 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		e.dialogs.endAll()
-		e.calls.wait()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*byeWait)
+		for k := range kinds {
+			e.calls.close(k)
+		}
+		for k := range kinds {
+			e.calls.wait(end, k)
+		}
+		cancel()
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
 		e.net.Farewells(last)
 		cancel()
@@ -184,6 +190,7 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 	e.net = &leg.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy}
 	e.host, _ = netip.ParseAddr(host)
 	e.ctx = ctx
+	e.ordinary, e.endOrdinary = context.WithCancel(ctx)
 	return nil
 }
 

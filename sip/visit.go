@@ -49,7 +49,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 		result = "busy"
 		return
 	}
-	conv, err := e.Attendant.Attend(e.ctx, v)
+	conv, err := e.Attendant.Attend(in.life, v)
 	if err != nil {
 		e.refuseVisit(in, err)
 		return
@@ -65,7 +65,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 		e.refuseVisit(in, err)
 		return
 	}
-	ctx, stop := context.WithCancel(e.ctx)
+	ctx, stop := context.WithCancel(in.life)
 	defer stop()
 	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.contact(leg.FlowOf(in.req))), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
 	if !in.tx.OnCancel(func(*sip.Request) { stop() }) {
@@ -89,7 +89,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	}
 	if err != nil {
 		result = "cancelled"
-		finished = ctx.Err() != nil && e.ctx.Err() == nil
+		finished = ctx.Err() != nil && in.life.Err() == nil
 		if !finished {
 			e.Log.Info("attendant's call not set up", "err", err)
 		}
@@ -103,7 +103,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	if err := conv.Run(ctx); err != nil && ctx.Err() == nil {
 		e.Log.Warn("attendant's call failed", "device", string(in.device), "err", err)
 	}
-	finished = ctx.Err() != nil && e.ctx.Err() == nil
+	finished = ctx.Err() != nil && in.life.Err() == nil
 }
 
 // refuseVisit answers when the attendant cannot.
@@ -123,8 +123,6 @@ func (e *Edge) refuseVisit(in *incoming, err error) {
 
 func (v *visit) hangUp() { v.once.Do(func() { v.e.hangUp(v.leg) }) }
 
-// shut lets the goroutine of the call hang up: its context has ended.
-func (v *visit) shut()                               {}
 func (v *visit) whose() (*leg.Leg, hotdesk.DeviceID) { return v.leg, v.device }
 
 func (v *visit) acked(req *sip.Request) { v.acks.deliver(req) }

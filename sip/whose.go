@@ -98,7 +98,7 @@ func (e *Edge) emergencyCaller(req *sip.Request, user string) (c caller, ok bool
 		}
 	}
 	guess, found := e.guess(req, named, emergency)
-	if !found || !e.unanswered.had(req, e.Now()) {
+	if e.ChallengeUnproven || !found || !e.unanswered.had(req, e.Now()) {
 		return caller{}, false
 	}
 	return caller{device: guess, unsure: true}, true

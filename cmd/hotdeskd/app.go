@@ -183,6 +183,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	edge, err = sip.New(sip.Options{
 		Desk: a.desk, Live: live, Attendant: attendant{menu}, Realm: c.SIP.Realm, NonceKey: keys.DeriveKey("nonce"),
 		Record: book.RecordCall, Audit: book.AppendNow, Advertise: sipHost, LocationFile: in(locationFile), Now: now, Log: log,
+		DrainCalls: c.Drain.calls(), DrainEmergency: c.Drain.emergency(), ChallengeUnproven: c.SIP.UnprovenEmergency == "challenge",
 	})
 	if err != nil {
 		return a, err
@@ -222,7 +223,7 @@ func newApp(c config, w world, log *slog.Logger) (a *app, err error) {
 	a.stages = []stage{
 		{name: "rules", serve: a.desk.Serve, ready: a.desk.Ready()},
 		{name: "journal", serve: func(ctx context.Context) error { return book.Serve(ctx, store) }},
-		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, phones.Listeners) }, ready: edge.Ready()},
+		{name: "SIP", serve: func(ctx context.Context) error { return edge.Serve(ctx, phones.Listeners) }, ready: edge.Ready(), drain: draining(c.Drain, edge.Drain)},
 		{name: "provisioning", serve: web.serve(a.files.Handler(), a.certs, log)},
 		{name: "resync", serve: syncer.Serve},
 		{name: "access", serve: a.access.Serve, ready: a.access.Ready()},

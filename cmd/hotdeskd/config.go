@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -25,6 +26,7 @@ type config struct {
 	SIP          sipConfig          `yaml:"sip"`
 	RTP          rtpConfig          `yaml:"rtp"`
 	Store        storeConfig        `yaml:"store"`
+	Drain        drainConfig        `yaml:"drain"`
 	Log          logConfig          `yaml:"log"`
 }
 
@@ -44,6 +46,25 @@ type sipConfig struct {
 	TLS       string `yaml:"tls"`
 	Advertise string `yaml:"advertise"`
 	Realm     string `yaml:"realm"`
+	// UnprovenEmergency is what becomes of an emergency call from one of our phones whose
+	// credentials are wrong or missing and whose address is not its alone: place (as a
+	// guess, marked) or challenge (and refuse).
+	UnprovenEmergency string `yaml:"unproven_emergency"`
+}
+
+// drainConfig is how long calls may go on when the server is told to stop.
+type drainConfig struct {
+	Calls     string `yaml:"calls"`
+	Emergency string `yaml:"emergency"`
+}
+
+// calls and emergency are valid durations: check has seen them.
+func (d drainConfig) calls() time.Duration     { return duration(d.Calls) }
+func (d drainConfig) emergency() time.Duration { return duration(d.Emergency) }
+
+func duration(text string) time.Duration {
+	d, _ := time.ParseDuration(text) // checked
+	return d
 }
 
 type rtpConfig struct {
@@ -65,9 +86,10 @@ func defaultConfig() config {
 		DataDir:      "./data",
 		Provisioning: provisioningConfig{HTTP: ":8080", HTTPS: ":8443"},
 		Console:      consoleConfig{Listen: "127.0.0.1:8088"},
-		SIP:          sipConfig{UDP: ":5060", TCP: ":5060", TLS: ":5061", Realm: "hotdeskd"},
+		SIP:          sipConfig{UDP: ":5060", TCP: ":5060", TLS: ":5061", Realm: "hotdeskd", UnprovenEmergency: "place"},
 		RTP:          rtpConfig{Ports: "20000-20999"},
 		Store:        storeConfig{Kind: "bolt"},
+		Drain:        drainConfig{Calls: "30s", Emergency: "10m"},
 		Log:          logConfig{Level: "info", Format: "text"},
 	}
 }
@@ -78,7 +100,8 @@ func (c *config) settings() map[string]*string {
 		"data_dir":          &c.DataDir,
 		"provisioning.http": &c.Provisioning.HTTP, "provisioning.https": &c.Provisioning.HTTPS, "provisioning.url": &c.Provisioning.URL,
 		"console.listen": &c.Console.Listen,
-		"sip.udp":        &c.SIP.UDP, "sip.tcp": &c.SIP.TCP, "sip.tls": &c.SIP.TLS, "sip.advertise": &c.SIP.Advertise, "sip.realm": &c.SIP.Realm,
+		"sip.udp":        &c.SIP.UDP, "sip.tcp": &c.SIP.TCP, "sip.tls": &c.SIP.TLS, "sip.advertise": &c.SIP.Advertise, "sip.realm": &c.SIP.Realm, "sip.unproven_emergency": &c.SIP.UnprovenEmergency,
+		"drain.calls": &c.Drain.Calls, "drain.emergency": &c.Drain.Emergency,
 		"rtp.ports": &c.RTP.Ports, "rtp.advertise": &c.RTP.Advertise,
 		"store.kind": &c.Store.Kind, "log.level": &c.Log.Level, "log.format": &c.Log.Format,
 	}
@@ -128,11 +151,18 @@ func (c config) check() error {
 		return errors.New("sip.udp, sip.tcp and sip.tls are all off; give one of them an address like :5060")
 	case c.SIP.Realm == "" || strings.ContainsAny(c.SIP.Realm, "\"\\\r\n"):
 		return fmt.Errorf("sip.realm: %q cannot be a realm; use a word like hotdeskd", c.SIP.Realm)
+	case c.SIP.UnprovenEmergency != "place" && c.SIP.UnprovenEmergency != "challenge":
+		return fmt.Errorf("sip.unproven_emergency: %q must be place or challenge", c.SIP.UnprovenEmergency)
 	case c.Log.Format != "text" && c.Log.Format != "json":
 		return fmt.Errorf("log.format: %q must be text or json", c.Log.Format)
 	}
 	if _, err := c.RTP.portRange(); err != nil {
 		return err
+	}
+	for key, text := range map[string]string{"drain.calls": c.Drain.Calls, "drain.emergency": c.Drain.Emergency} {
+		if d, err := time.ParseDuration(text); err != nil || d < 0 || d > 24*time.Hour {
+			return fmt.Errorf("%s: %q must be a time like 30s or 10m, at most 24h", key, text)
+		}
 	}
 	_, err := c.Log.level()
 	return err

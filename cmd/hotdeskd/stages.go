@@ -16,10 +16,14 @@ type stage struct {
 	name  string
 	serve func(context.Context) error
 	ready <-chan struct{} // the next stage starts when it is closed; nil: at once
+	// drain lets what people are doing come to its end before anything is stopped; nil:
+	// nothing has to.
+	drain func(context.Context)
 }
 
 // runStages starts the stages in order, each on the shoulders of those before
-// it, and stops them in reverse when ctx ends or one of them fails.
+// it. When ctx ends it drains them, all of them still running, and then stops them in
+// reverse; when one of them fails it stops them at once.
 func runStages(ctx context.Context, stages []stage, up func() error) error {
 	failed, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -60,6 +64,13 @@ func runStages(ctx context.Context, stages []stage, up func() error) error {
 		return errors.Join(err, stopAll())
 	}
 	<-failed.Done()
+	if ctx.Err() != nil { // an administrator's wish, not a failure
+		for _, s := range stages {
+			if s.drain != nil {
+				s.drain(context.WithoutCancel(ctx))
+			}
+		}
+	}
 	err := stopAll()
 	if err == nil && ctx.Err() == nil {
 		err = context.Cause(failed)
