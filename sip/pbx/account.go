@@ -153,14 +153,15 @@ func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXA
 	domain := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
 	aor := domain
 	aor.User = is.Extension
-	own := r.line.Contact(f)
+	line := r.via()
+	own := line.Contact(f)
 	own.User = a.token
 	ctx, cancel := context.WithTimeout(ctx, registerWait)
 	defer cancel()
 	var answer sip.Header
 	for try := 0; ; try++ {
 		a.cseq++
-		req := r.request(sip.REGISTER, domain, aor, aor, a.callID, a.tag, a.cseq)
+		req := request(line, sip.REGISTER, domain, aor, aor, a.callID, a.tag, a.cseq)
 		contact := &sip.ContactHeader{Address: own, Params: sip.NewParams()}
 		contact.Params.Add("expires", strconv.Itoa(expires))
 		req.AppendHeader(contact)
@@ -168,7 +169,7 @@ func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXA
 		if answer != nil {
 			req.AppendHeader(answer)
 		}
-		res, err := r.line.Net.Do(ctx, req, f)
+		res, err := line.Net.Do(ctx, req, f)
 		if err != nil {
 			return outcome{err: err}
 		}

@@ -139,13 +139,14 @@ func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, leg.
 	if !ok {
 		return nil, f, fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))
 	}
+	line := r.via()
 	to := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
-	req := r.request(sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
-	req.AppendHeader(&sip.ContactHeader{Address: r.line.Contact(f)})
+	req := request(line, sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
+	req.AppendHeader(&sip.ContactHeader{Address: line.Contact(f)})
 	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
 	ctx, cancel := context.WithTimeout(ctx, pingWait)
 	defer cancel()
-	res, err := r.line.Net.Do(ctx, req, f)
+	res, err := line.Net.Do(ctx, req, f)
 	return res, f, err
 }
 
@@ -156,7 +157,7 @@ func (r *Registrar) why(p hotdesk.PBX) error {
 }
 
 // request builds a request outside any dialog.
-func (r *Registrar) request(method sip.RequestMethod, target, from, to sip.Uri, callID, tag string, cseq uint32) *sip.Request {
+func request(line Line, method sip.RequestMethod, target, from, to sip.Uri, callID, tag string, cseq uint32) *sip.Request {
 	req := sip.NewRequest(method, target)
 	f := &sip.FromHeader{Address: from, Params: sip.NewParams()}
 	f.Params.Add("tag", tag)
@@ -166,6 +167,6 @@ func (r *Registrar) request(method sip.RequestMethod, target, from, to sip.Uri, 
 	req.AppendHeader(&sip.ToHeader{Address: to, Params: sip.NewParams()})
 	req.AppendHeader(&id)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
-	req.AppendHeader(sip.NewHeader("User-Agent", r.line.Net.Agent))
+	req.AppendHeader(sip.NewHeader("User-Agent", line.Net.Agent))
 	return req
 }

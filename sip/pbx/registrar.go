@@ -92,6 +92,13 @@ func (r *Registrar) Serve(ctx context.Context, l Line) error {
 	}
 }
 
+// via is how requests are sent, once Serve runs.
+func (r *Registrar) via() Line {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.line
+}
+
 // look compares what is wanted with what is, and begins what is due.
 func (r *Registrar) look(ctx context.Context) {
 	now := r.Now()
@@ -253,9 +260,9 @@ func (r *Registrar) Sender(f leg.Flow) (hotdesk.PBX, bool) {
 // Called finds the user whose contact a PBX calls, by its name.
 func (r *Registrar) Called(token string) (p hotdesk.PBX, user hotdesk.Extension, ok bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	id, known := r.tokens[token]
 	pe := r.peers[id.pbx]
-	r.mu.Unlock()
 	if !known || pe == nil {
 		return p, "", false
 	}

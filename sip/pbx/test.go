@@ -61,8 +61,13 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 		t.Verdict = "the address was found only now; try again in a second"
 		return t.step("transport", false, "not ready")
 	}
-	if f.Transport != "UDP" && !r.line.Net.Alive(f) {
-		if err := r.line.Net.Connect(f); err != nil {
+	line := r.via()
+	if line.Net == nil {
+		t.Verdict = "the server is starting; try again in a second"
+		return t.step("transport", false, "not ready")
+	}
+	if f.Transport != "UDP" && !line.Net.Alive(f) {
+		if err := line.Net.Connect(f); err != nil {
 			t.Verdict = trouble(p, err)
 			return t.step("transport", false, "%s to %s: %v", f.Transport, f.Remote, err)
 		}
