@@ -10,9 +10,9 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
 )
 
 // How many requests may be open, counted for as long as the library remembers their
@@ -31,15 +31,15 @@ type load struct {
 	mu        sync.Mutex
 	total     int
 	strangers int
-	flows     map[leg.Flow]int // of registered phones
+	flows     map[dialog.Flow]int // of registered phones
 }
 
-func newLoad() *load { return &load{flows: map[leg.Flow]int{}} }
+func newLoad() *load { return &load{flows: map[dialog.Flow]int{}} }
 
 // ticket is one request's place in the count.
 type ticket struct {
 	load     *load
-	flow     leg.Flow
+	flow     dialog.Flow
 	stranger bool
 	counted  bool
 }
@@ -47,7 +47,7 @@ type ticket struct {
 // enter counts a request in. share is how many its flow may have, 0 for a stranger's;
 // a PBX's is bounded by the total alone (share below 0). force counts it in whatever
 // the limits say.
-func (l *load) enter(f leg.Flow, share int, force bool) (*ticket, bool) {
+func (l *load) enter(f dialog.Flow, share int, force bool) (*ticket, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full := l.total >= maxTransactions ||
@@ -108,7 +108,7 @@ func (l *load) open() int {
 // admit counts a request in until its transaction ends. Over a limit it is refused,
 // unless it is an emergency call.
 func (e *Edge) admit(req *sip.Request, tx sip.ServerTransaction) (*ticket, bool) {
-	f := leg.FlowOf(req)
+	f := dialog.FlowOf(req)
 	share := maxPerDevice * e.locations.count(f)
 	if _, pbx := e.pbx.Sender(f); pbx && share == 0 {
 		share = -1
@@ -154,7 +154,7 @@ func branchOf(req *sip.Request) string {
 	if via == nil {
 		return ""
 	}
-	branch, _ := leg.Param(via.Params, "branch")
+	branch, _ := dialog.Param(via.Params, "branch")
 	return branch + " " + strings.ToLower(via.SentBy())
 }
 
@@ -179,7 +179,7 @@ func (e *Edge) flowGone(network, remote string) {
 	if e.ctx.Err() != nil {
 		return // all are closed, and nobody has gone
 	}
-	f := leg.Flow{Transport: network, Remote: remote}
+	f := dialog.Flow{Transport: network, Remote: remote}
 	for _, id := range e.locations.lost(f, e.Now()) {
 		e.Log.Info("phone's connection ended", "device", string(id), "flow", f.String())
 		e.Live.Unregistered(id)
@@ -209,7 +209,7 @@ func (e *Edge) mayBeEmergency(req *sip.Request) bool {
 		return false
 	}
 	if to := req.To(); to != nil {
-		if _, inside := leg.Param(to.Params, "tag"); inside {
+		if _, inside := dialog.Param(to.Params, "tag"); inside {
 			return false
 		}
 	}

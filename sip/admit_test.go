@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // While as many requests as may be are being answered, strangers are dropped
@@ -55,16 +55,16 @@ func TestField_TcUnprovenRequestsLeaveNothing(t *testing.T) {
 			case 0:
 				p.dial("0039061", "v=0", "")
 			case 1:
-				d := &dialog{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
+				d := &leg{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
 				d.do("OPTIONS", "", "")
 			case 2:
-				d := &dialog{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>;tag=2", target: "sip:192.0.2.1", cseq: n}
+				d := &leg{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>;tag=2", target: "sip:192.0.2.1", cseq: n}
 				d.do("INFO", "", "")
 			case 3:
-				d := &dialog{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
+				d := &leg{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
 				d.do("REGISTER", "", "")
 			case 4:
-				d := &dialog{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
+				d := &leg{p: p, callID: p.at, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: n}
 				d.do("INVITE", "Require: nothing\r\n", "v=0")
 			}
 		}
@@ -84,7 +84,7 @@ func TestField_TcAShareForEachFlow(t *testing.T) {
 		main, anna, bob := o.trunk(), o.phone(1), o.phone(2)
 		anna.register()
 		bob.register()
-		f := leg.Flow{Transport: "UDP", Remote: anna.at}
+		f := dialog.Flow{Transport: "UDP", Remote: anna.at}
 		o.edge.load.mu.Lock()
 		o.edge.load.flows[f] = maxPerDevice
 		o.edge.load.mu.Unlock()

@@ -11,9 +11,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
+	"hotdeskd/sip/trunk"
 )
 
 // ringFor is how long a call may ring before it is given up (timer C, RFC 3261
@@ -43,7 +43,7 @@ type call struct {
 type side struct {
 	call   *call
 	device hotdesk.DeviceID // whose phone it is; empty behind a PBX
-	leg    *leg.Leg
+	leg    *dialog.Dialog
 	other  *side
 	acks   acks
 	busy   chan struct{} // one re-INVITE or UPDATE at a time
@@ -51,7 +51,7 @@ type side struct {
 
 // connect rings the groups of targets until one answers, and carries the call until
 // it ends. It runs in the INVITE's own goroutine.
-func (e *Edge) connect(in *incoming, rec *record, groups [][]leg.Target) {
+func (e *Edge) connect(in *incoming, rec *record, groups [][]dialog.Target) {
 	rec.join(in.device, in.req.CallID().Value())
 	defer rec.end("failed", "")
 	s := &setup{e: e, in: in, rec: rec, offer: ingress.SDP(in.req), cancelled: make(chan struct{}), tags: map[early]string{}}
@@ -78,7 +78,7 @@ type setup struct {
 	rang   bool             // somebody was heard ringing
 	tags   map[early]string // our To tag in each early dialog
 	final  *sip.Response    // the best refusal so far
-	winner *leg.Branch
+	winner *dialog.Branch
 	answer *sip.Response // the winner's 2xx
 
 	confirmed *sip.Request // the INVITE as the answer's dialog has it
@@ -87,15 +87,15 @@ type setup struct {
 
 // early is one early dialog of the other side: a fork behind a branch makes several.
 type early struct {
-	branch *leg.Branch
+	branch *dialog.Branch
 	tag    string // the party's
 }
 
 // dialog is the caller's INVITE with our tag in the dialog that stands for one of the
 // other side: a caller that has heard one session description under a tag need not look
 // at a second (RFC 3261 section 13.2.1).
-func (s *setup) dialog(p leg.Progress) (req *sip.Request, tag string) {
-	theirs, _ := leg.Param(p.Response.To().Params, "tag")
+func (s *setup) dialog(p dialog.Progress) (req *sip.Request, tag string) {
+	theirs, _ := dialog.Param(p.Response.To().Params, "tag")
 	key := early{p.Branch, theirs}
 	tag, ok := s.tags[key]
 	if !ok {
@@ -115,14 +115,14 @@ func (s *setup) cancel() { s.once.Do(func() { close(s.cancelled) }) }
 // ring calls all targets of a group at once, and the first 200 wins. The next group's
 // turn comes when all branches have failed, or when the last group has been patient
 // for long enough: then both ring. Nothing that may still answer is given up for it.
-func (s *setup) ring(groups [][]leg.Target) {
-	events, owner := make(chan leg.Progress), make(chan struct{})
+func (s *setup) ring(groups [][]dialog.Target) {
+	events, owner := make(chan dialog.Progress), make(chan struct{})
 	defer close(owner)
-	branches := map[*leg.Branch]hotdesk.DeviceID{}
+	branches := map[*dialog.Branch]hotdesk.DeviceID{}
 	limit, patience := time.NewTimer(ringFor), time.NewTimer(quietFor)
 	defer limit.Stop()
 	defer patience.Stop()
-	var last []*leg.Branch // of the last group, until one of them rings
+	var last []*dialog.Branch // of the last group, until one of them rings
 	next := func() {
 		last = s.start(groups[0], branches, events, owner)
 		groups = groups[1:]
@@ -168,13 +168,13 @@ func (s *setup) ring(groups [][]leg.Target) {
 }
 
 // start sends the INVITEs of a group.
-func (s *setup) start(group []leg.Target, branches map[*leg.Branch]hotdesk.DeviceID, events chan leg.Progress, owner chan struct{}) (all []*leg.Branch) {
+func (s *setup) start(group []dialog.Target, branches map[*dialog.Branch]hotdesk.DeviceID, events chan dialog.Progress, owner chan struct{}) (all []*dialog.Branch) {
 	for _, t := range group {
 		t.Body = s.offer
 		b := s.e.net.Ring(s.in.life, t, events, owner)
 		all = append(all, b)
 		branches[b] = ""
-		if strings.HasPrefix(t.Label, pbx.Label) {
+		if strings.HasPrefix(t.Label, trunk.Label) {
 			s.trunk = true
 		} else {
 			branches[b] = hotdesk.DeviceID(t.Label)
@@ -185,7 +185,7 @@ func (s *setup) start(group []leg.Target, branches map[*leg.Branch]hotdesk.Devic
 }
 
 // drop cancels the branches that are left.
-func (s *setup) drop(branches map[*leg.Branch]hotdesk.DeviceID, reason string) {
+func (s *setup) drop(branches map[*dialog.Branch]hotdesk.DeviceID, reason string) {
 	for b, id := range branches {
 		b.Cancel(reason)
 		s.rec.leave(id)
@@ -193,7 +193,7 @@ func (s *setup) drop(branches map[*leg.Branch]hotdesk.DeviceID, reason string) {
 }
 
 // progress takes one report of a branch; last tells that no group is left to be tried.
-func (s *setup) progress(p leg.Progress, branches map[*leg.Branch]hotdesk.DeviceID, last bool) {
+func (s *setup) progress(p dialog.Progress, branches map[*dialog.Branch]hotdesk.DeviceID, last bool) {
 	res := p.Response
 	switch {
 	case p.Err != nil:
@@ -225,7 +225,7 @@ func (s *setup) worse(res *sip.Response) {
 
 // ringing passes a 18x on. Early media only when nobody else may still answer: of
 // several, nobody could say whose it is.
-func (s *setup) ringing(p leg.Progress, alone bool) {
+func (s *setup) ringing(p dialog.Progress, alone bool) {
 	var body []byte
 	status, reason := 180, "Ringing"
 	if alone {
@@ -235,7 +235,7 @@ func (s *setup) ringing(p leg.Progress, alone bool) {
 		}
 	}
 	req, _ := s.dialog(p)
-	s.e.respond(req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.contact(leg.FlowOf(s.in.req))})
+	s.e.respond(req, s.in.tx, status, reason, body, &sip.ContactHeader{Address: s.e.contact(dialog.FlowOf(s.in.req))})
 }
 
 // fail answers a caller whom nobody took. Nothing of a challenge is passed on.
@@ -278,7 +278,7 @@ func (s *setup) fail() {
 // establish joins the two legs and stays until the caller has acknowledged.
 func (s *setup) establish() {
 	e := s.e
-	a := leg.NewUAS(e.net, s.in.req, s.tag, e.contact(leg.FlowOf(s.in.req)))
+	a := dialog.NewUAS(e.net, s.in.req, s.tag, e.contact(dialog.FlowOf(s.in.req)))
 	b := s.winner.Take(s.answer)
 	c := &call{e: e, rec: s.rec, life: s.in.life, done: make(chan struct{})}
 	c.a = &side{call: c, leg: a, device: s.in.device, busy: make(chan struct{}, 1)}
@@ -410,7 +410,7 @@ func (c *call) stop() {
 	}
 }
 
-func (s *side) whose() (*leg.Leg, hotdesk.DeviceID) { return s.leg, s.device }
+func (s *side) whose() (*dialog.Dialog, hotdesk.DeviceID) { return s.leg, s.device }
 
 func (s *side) acked(req *sip.Request) { s.acks.deliver(req) }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // up makes a call from HD0001 (user 100) to HD0002 (user 101) that is answered.
-func up(o *office) (anna, bob *peer, a, b *dialog) {
+func up(o *office) (anna, bob *peer, a, b *leg) {
 	anna, bob = o.desk(1, "100"), o.desk(2, "101")
 	a = anna.invite("101", "v=0 anna")
 	b = bob.ring()
@@ -139,9 +139,9 @@ func TestForkLateAnswer(t *testing.T) {
 		r1.reply(200, "OK", "v=0")
 		r2.reply(200, "OK", "v=0")
 		got := map[string]int{}
-		var loser *dialog
+		var loser *leg
 		for range 50 { // in turn, so that nothing has to come again
-			for _, r := range []*dialog{r1, r2} {
+			for _, r := range []*leg{r1, r2} {
 				msg := r.p.read(5 * time.Millisecond)
 				if msg == nil {
 					continue
@@ -322,9 +322,9 @@ func TestCancelledPhoneVanishes(t *testing.T) {
 		anna.expect("200 CANCEL")
 		a.refused("487 INVITE")
 		o.idle()
-		before := running("leg.(*Branch)")
+		before := running("dialog.(*Branch)")
 		sleep(40 * time.Second)
-		if after := running("leg.(*Branch)"); before == 0 || after != 0 {
+		if after := running("dialog.(*Branch)"); before == 0 || after != 0 {
 			t.Errorf("%d branches were waiting, %d still are", before, after)
 		}
 	})

@@ -9,8 +9,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
-	"hotdeskd/sip/leg"
 )
 
 // party is what stands behind our end of a dialog.
@@ -21,7 +21,7 @@ type party interface {
 	acked(req *sip.Request)
 	// whose is the dialog, and the device whose phone is on the other end of it;
 	// empty behind a PBX.
-	whose() (*leg.Leg, hotdesk.DeviceID)
+	whose() (*dialog.Dialog, hotdesk.DeviceID)
 }
 
 // dialogs finds the party of a request by Call-ID and our tag. The flows of dialogs
@@ -36,14 +36,14 @@ type dialogID struct{ callID, tag string }
 
 type entry struct {
 	party
-	flow leg.Flow // that the guard was told
+	flow dialog.Flow // that the guard was told
 }
 
 func newDialogs(g *guard.Guard) *dialogs {
 	return &dialogs{guard: g, table: map[dialogID]entry{}}
 }
 
-func (d *dialogs) add(l *leg.Leg, p party) {
+func (d *dialogs) add(l *dialog.Dialog, p party) {
 	f := l.Flow()
 	d.guard.Know(f.Transport, f.Remote)
 	d.mu.Lock()
@@ -51,7 +51,7 @@ func (d *dialogs) add(l *leg.Leg, p party) {
 	d.table[dialogID{l.CallID, l.LocalTag}] = entry{p, f}
 }
 
-func (d *dialogs) remove(l *leg.Leg) {
+func (d *dialogs) remove(l *dialog.Dialog) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := dialogID{l.CallID, l.LocalTag}
@@ -62,7 +62,7 @@ func (d *dialogs) remove(l *leg.Leg) {
 }
 
 // move lets the dialogs of a device follow its phone to another flow.
-func (d *dialogs) move(id hotdesk.DeviceID, f leg.Flow) {
+func (d *dialogs) move(id hotdesk.DeviceID, f dialog.Flow) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range d.table {
@@ -83,7 +83,7 @@ func (d *dialogs) find(callID, tag string) party {
 // or on the one on which the same device has registered since. Who has only
 // overheard the Call-ID is a stranger.
 func (e *Edge) partyOf(req *sip.Request) party {
-	tag, ok := leg.Param(req.To().Params, "tag")
+	tag, ok := dialog.Param(req.To().Params, "tag")
 	if !ok {
 		return nil
 	}
@@ -92,10 +92,10 @@ func (e *Edge) partyOf(req *sip.Request) party {
 		return nil
 	}
 	l, device := p.whose()
-	if theirs, _ := leg.Param(req.From().Params, "tag"); theirs != l.RemoteTag {
+	if theirs, _ := dialog.Param(req.From().Params, "tag"); theirs != l.RemoteTag {
 		return nil
 	}
-	flow := leg.FlowOf(req)
+	flow := dialog.FlowOf(req)
 	if flow == l.Flow() {
 		return p
 	}
@@ -122,7 +122,7 @@ func (e *Edge) onInDialog(req *sip.Request, tx sip.ServerTransaction, t *ticket)
 	}
 	// What a PBX tells about mailboxes has no subscription; it is taken and dropped,
 	// so that it does not take the contact for dead.
-	if _, inside := leg.Param(req.To().Params, "tag"); !inside && req.Method == sip.NOTIFY {
+	if _, inside := dialog.Param(req.To().Params, "tag"); !inside && req.Method == sip.NOTIFY {
 		if _, _, ok := e.upstream(req); ok {
 			e.respond(req, tx, 200, "OK", nil)
 			return false
@@ -210,14 +210,14 @@ func (e *Edge) accept(ctx context.Context, tx sip.ServerTransaction, res *sip.Re
 func (e *Edge) ok(req *sip.Request, contact sip.Uri, body []byte) *sip.Response {
 	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
 	res.AppendHeader(&sip.ContactHeader{Address: contact})
-	res.AppendHeader(sip.NewHeader("Allow", leg.Allow))
+	res.AppendHeader(sip.NewHeader("Allow", dialog.Allow))
 	res.AppendHeader(sip.NewHeader("Server", e.net.Agent))
-	leg.SetSDP(res, body)
+	dialog.SetSDP(res, body)
 	return res
 }
 
 // hangUp sends a BYE and does not care for its answer: the dialog is over.
-func (e *Edge) hangUp(l *leg.Leg) {
+func (e *Edge) hangUp(l *dialog.Dialog) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), byeWait)
 	defer cancel()
 	if _, err := l.Do(ctx, l.Request(sip.BYE)); err != nil {

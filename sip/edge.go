@@ -14,10 +14,10 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
+	"hotdeskd/sip/trunk"
 )
 
 // Desk is what the edge asks the rules. All but Prove and HoldEmergency read
@@ -32,7 +32,7 @@ type Desk interface {
 	MayBeEmergency(dialed string) bool
 	InNetworks(netip.Addr) bool
 	HoldEmergency(context.Context, hotdesk.DeviceID) error
-	pbx.Desk
+	trunk.Desk
 	PBXAccountOf(pbx string, user hotdesk.Extension) (hotdesk.PBXAccount, bool)
 }
 
@@ -111,7 +111,7 @@ type Edge struct {
 	dialogs   *dialogs
 	spoken    *spoken
 
-	net    *leg.Net // set by Serve before the first message
+	net    *dialog.Net // set by Serve before the first message
 	ua     *sipgo.UserAgent
 	own    map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
 	name   string             // our host, as in URIs
@@ -119,7 +119,7 @@ type Edge struct {
 	calls  *gate
 	selves *selves
 	guard  *guard.Guard
-	pbx    *pbx.Registrar
+	pbx    *trunk.Registrar
 
 	invites    *invites
 	unanswered *unanswered
@@ -146,7 +146,7 @@ func New(o Options) (*Edge, error) {
 	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
-	e.pbx = pbx.New(pbx.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
+	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
 	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
 	e.selves = &selves{calls: map[hotdesk.DeviceID]*record{}}
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
@@ -233,7 +233,7 @@ func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, r
 		res.AppendHeader(h)
 	}
 	res.AppendHeader(sip.NewHeader("Server", e.net.Agent))
-	leg.SetSDP(res, body)
+	dialog.SetSDP(res, body)
 	if err := tx.Respond(res); err != nil {
 		e.Log.Debug("SIP response not sent", "status", status, "remote", req.Source(), "err", err)
 	}
@@ -241,17 +241,17 @@ func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, r
 
 // onOptions answers that we are alive, to anybody (RFC 3261 section 11).
 func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
-	if _, inside := leg.Param(req.To().Params, "tag"); inside && e.partyOf(req) == nil {
+	if _, inside := dialog.Param(req.To().Params, "tag"); inside && e.partyOf(req) == nil {
 		e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 		return false
 	}
-	e.respond(req, tx, 200, "OK", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"), sip.NewHeader("Accept", "application/sdp"))
+	e.respond(req, tx, 200, "OK", nil, sip.NewHeader("Allow", dialog.Allow+", REGISTER, SUBSCRIBE"), sip.NewHeader("Accept", "application/sdp"))
 	return false
 }
 
 // onUnknown refuses methods that we do not have (RFC 3261 section 8.2.1).
 func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
-	e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", leg.Allow+", REGISTER, SUBSCRIBE"))
+	e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", dialog.Allow+", REGISTER, SUBSCRIBE"))
 	return false
 }
 

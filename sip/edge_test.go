@@ -57,7 +57,7 @@ func TestOtherMethods(t *testing.T) {
 			{"NOTIFY", "", "481 NOTIFY"},
 			{"SUBSCRIBE", "Event: x\r\n", "401 SUBSCRIBE"},
 		} {
-			d := &dialog{p: p, callID: c.method, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: 1}
+			d := &leg{p: p, callID: c.method, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: 1}
 			d.do(c.method, c.headers, "")
 			res := p.response(c.want)
 			if allow := res.GetHeader("Allow"); res.StatusCode == 405 && (allow == nil || !strings.Contains(allow.Value(), "INVITE")) {
@@ -65,7 +65,7 @@ func TestOtherMethods(t *testing.T) {
 			}
 		}
 		for headers, want := range map[string]string{"Event: message-summary\r\n": "489 SUBSCRIBE", "": "400 SUBSCRIBE"} {
-			d := &dialog{p: p, callID: "s" + want, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: 1}
+			d := &leg{p: p, callID: "s" + want, local: "<sip:a@b>;tag=1", remote: "<sip:c@d>", target: "sip:192.0.2.1", cseq: 1}
 			d.do("SUBSCRIBE", headers, "")
 			auth := p.sign(p.response("401 SUBSCRIBE").GetHeader("WWW-Authenticate").Value(), "SUBSCRIBE", "sip:192.0.2.1")
 			d.do("SUBSCRIBE", headers+auth, "")

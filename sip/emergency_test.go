@@ -73,16 +73,16 @@ func TestEmergencyPasses(t *testing.T) {
 func TestEmergencySecondRoute(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		first func(first *dialog)
+		first func(first *leg)
 		after time.Duration
 		kept  bool // the first still rings when the second is called
 	}{
-		{"refuses", func(d *dialog) { d.reply(503, "Service Unavailable", "") }, 0, false},
-		{"is busy", func(d *dialog) { d.reply(486, "Busy Here", "") }, 0, false},
-		{"is silent", func(*dialog) {}, 4 * time.Second, false},
-		{"says 100 only", func(d *dialog) { d.reply(100, "Trying", "") }, quietFor, true},
-		{"rings only", func(d *dialog) { d.reply(100, "Trying", ""); d.reply(180, "Ringing", "") }, ringsFor, true},
-		{"speaks only", func(d *dialog) { d.reply(183, "Session Progress", "v=0 all lines are busy") }, ringsFor, true},
+		{"refuses", func(d *leg) { d.reply(503, "Service Unavailable", "") }, 0, false},
+		{"is busy", func(d *leg) { d.reply(486, "Busy Here", "") }, 0, false},
+		{"is silent", func(*leg) {}, 4 * time.Second, false},
+		{"says 100 only", func(d *leg) { d.reply(100, "Trying", "") }, quietFor, true},
+		{"rings only", func(d *leg) { d.reply(100, "Trying", ""); d.reply(180, "Ringing", "") }, ringsFor, true},
+		{"speaks only", func(d *leg) { d.reply(183, "Session Progress", "v=0 all lines are busy") }, ringsFor, true},
 	} {
 		for _, winner := range []string{"second", "first"} {
 			if winner == "first" && !c.kept {

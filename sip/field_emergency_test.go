@@ -43,7 +43,7 @@ func TestField_TgCancelFromElsewhere(t *testing.T) {
 }
 
 // caller is the name and number that the rescue centre is shown.
-func shown(b *dialog) string {
+func shown(b *leg) string {
 	from := b.invite.From()
 	return from.DisplayName + " " + from.Address.User
 }
@@ -265,7 +265,7 @@ func TestField_S11EmergencyIsNotRefusedForItsHeaders(t *testing.T) {
 				anna, main := o.phone(1), o.trunk()
 				anna.register()
 				anna.n = 0
-				d := &dialog{
+				d := &leg{
 					p: anna, callID: "call-1@" + anna.at, local: "<sip:HD0001@192.0.2.1>;tag=l1", remote: "<sip:112@192.0.2.1>",
 					cseq: 1, uri: "sip:112@192.0.2.1", branch: "z9hG4bKx",
 				}
@@ -321,7 +321,7 @@ func TestField_S12OneTagForEachEarlyDialog(t *testing.T) {
 				anna.register()
 				a := anna.dial("112", "v=0 help", "")
 				b := main.incoming(main.request("INVITE"))
-				tagged := func(tag string) *dialog {
+				tagged := func(tag string) *leg {
 					d := *b
 					d.local = b.invite.To().Value() + ";tag=" + tag
 					return &d

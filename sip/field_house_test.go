@@ -26,13 +26,14 @@ func TestField_F3LookingUpAContactWhilePBXesAreLookedAfter(t *testing.T) {
 		}
 		c := uri(contact[0])
 		ctx, cancel := context.WithCancel(context.Background())
+		pause := func() { <-time.NewTimer(100 * time.Millisecond).C }
 		var all sync.WaitGroup
 		all.Go(func() {
 			for ctx.Err() == nil {
 				if _, user, ok := o.edge.pbx.Called(c.User); !ok || user != "100" {
 					t.Error("the contact is not known")
 				}
-				time.Sleep(100 * time.Millisecond)
+				pause()
 			}
 		})
 		all.Go(func() {
@@ -40,7 +41,7 @@ func TestField_F3LookingUpAContactWhilePBXesAreLookedAfter(t *testing.T) {
 				if _, err := o.edge.TestPBX(ctx, "main"); err != nil && ctx.Err() == nil {
 					t.Error(err)
 				}
-				time.Sleep(100 * time.Millisecond)
+				pause()
 			}
 		})
 		sleep(3 * time.Second)

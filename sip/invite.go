@@ -10,13 +10,13 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
+	"hotdeskd/sip/dialog"
+	"hotdeskd/sip/trunk"
 )
 
 // onInvite takes a new call, or a change of one that is up.
 func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
-	if _, inside := leg.Param(req.To().Params, "tag"); inside {
+	if _, inside := dialog.Param(req.To().Params, "tag"); inside {
 		return e.onInDialog(req, tx, t)
 	}
 	k := ordinary
@@ -85,7 +85,7 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 			e.connect(in, rec, e.trunks(in.device, r))
 			return
 		}
-		e.connect(in, rec, [][]leg.Target{e.desks(r)})
+		e.connect(in, rec, [][]dialog.Target{e.desks(r)})
 	case hotdesk.RouteExternal:
 		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Shown)
 		e.connect(in, rec, e.trunks(in.device, r))
@@ -172,20 +172,20 @@ func (e *Edge) hold(id hotdesk.DeviceID) {
 
 // desks makes the targets of an internal call: every registered phone of the
 // called user, on its own flow, by the Contact it gave.
-func (e *Edge) desks(r hotdesk.Route) []leg.Target {
-	var all []leg.Target
+func (e *Edge) desks(r hotdesk.Route) []dialog.Target {
+	var all []dialog.Target
 	for _, id := range r.Devices {
 		l, ok := e.locations.get(id)
 		if !ok || e.locations.silent(id) {
 			continue
 		}
-		from := leg.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.name}}
-		all = append(all, leg.Target{
+		from := dialog.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.name}}
+		all = append(all, dialog.Target{
 			Label: string(id), URI: uri(l.Contact), Flow: l.Flow, From: from,
-			To: leg.Party{URI: uri(l.AOR)}, Contact: e.contact(l.Flow),
+			To: dialog.Party{URI: uri(l.AOR)}, Contact: e.contact(l.Flow),
 			Headers: []sip.Header{
 				sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.name+">"),
-				sip.NewHeader("P-Asserted-Identity", pbx.NameAddr(from)),
+				sip.NewHeader("P-Asserted-Identity", trunk.NameAddr(from)),
 			},
 		})
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
-	"hotdeskd/sip/leg"
 )
 
 // location is where one device's phone is: what it registered and on which flow.
@@ -28,7 +28,7 @@ type location struct {
 	CallID    string           `json:"call_id"`
 	CSeq      uint32           `json:"cseq"`
 	Contact   string           `json:"contact"` // Contact URI, verbatim
-	Flow      leg.Flow         `json:"flow"`
+	Flow      dialog.Flow      `json:"flow"`
 	UserAgent string           `json:"user_agent"`
 	Expires   time.Time        `json:"expires"`
 	NAT       bool             `json:"nat,omitempty"` // on UDP behind a NAT
@@ -39,7 +39,7 @@ type location struct {
 type locations struct {
 	mu       sync.RWMutex
 	byDevice map[hotdesk.DeviceID]location
-	byFlow   map[leg.Flow]crew              // several behind an SBC or an outbound proxy
+	byFlow   map[dialog.Flow]crew           // several behind an SBC or an outbound proxy
 	byHost   map[netip.Addr]crew            // by the address from which they were heard last
 	former   map[hotdesk.DeviceID]location  // of phones that are not registered now
 	pulses   map[hotdesk.DeviceID]pulse     // of phones behind a NAT
@@ -50,7 +50,7 @@ type locations struct {
 
 func newLocations(g *guard.Guard) *locations {
 	return &locations{
-		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[leg.Flow]crew{}, byHost: map[netip.Addr]crew{}, former: map[hotdesk.DeviceID]location{}, away: map[hotdesk.DeviceID]time.Time{},
+		byDevice: map[hotdesk.DeviceID]location{}, byFlow: map[dialog.Flow]crew{}, byHost: map[netip.Addr]crew{}, former: map[hotdesk.DeviceID]location{}, away: map[hotdesk.DeviceID]time.Time{},
 		pulses: map[hotdesk.DeviceID]pulse{}, guard: g,
 	}
 }
@@ -69,14 +69,14 @@ type crew struct {
 }
 
 // on returns the devices that are registered on a flow, in order.
-func (t *locations) on(f leg.Flow) []hotdesk.DeviceID {
+func (t *locations) on(f dialog.Flow) []hotdesk.DeviceID {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.byFlow[f].all()
 }
 
 // count is how many devices are registered on a flow.
-func (t *locations) count(f leg.Flow) int {
+func (t *locations) count(f dialog.Flow) int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	c := t.byFlow[f]
@@ -166,7 +166,7 @@ func (t *locations) take(l location) {
 }
 
 // lost takes out whoever is registered on a connection that has ended.
-func (t *locations) lost(f leg.Flow, now time.Time) []hotdesk.DeviceID {
+func (t *locations) lost(f dialog.Flow, now time.Time) []hotdesk.DeviceID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	gone := t.byFlow[f].all()

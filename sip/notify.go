@@ -10,7 +10,7 @@ import (
 	"github.com/icholy/digest"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // ErrNotRegistered: the device's phone cannot be reached now.
@@ -22,7 +22,7 @@ var ErrNotRegistered = errors.New("phone is not registered")
 // newer one. The answer's status is only logged: phones say 200, 481 or 489 as
 // they like, and the fetch is the proof.
 //
-// Errors: ErrNotRegistered, leg.ErrFlowGone, or that no answer came.
+// Errors: ErrNotRegistered, dialog.ErrFlowGone, or that no answer came.
 func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
 	l, ok := e.locations.get(id)
 	if !ok {
@@ -88,7 +88,7 @@ func (e *Edge) answerNotify(res *sip.Response, req *sip.Request, id hotdesk.Devi
 	if res.StatusCode == 407 {
 		challenge, name = "Proxy-Authenticate", "Proxy-Authorization"
 	}
-	value, err := leg.Answer(res.GetHeaders(challenge), digest.Options{
+	value, err := dialog.Answer(res.GetHeaders(challenge), digest.Options{
 		Method: "NOTIFY", URI: req.Recipient.String(), Username: string(id), Password: e.Desk.Secret(id, generation).Reveal(),
 	})
 	if err != nil {

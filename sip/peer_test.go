@@ -264,8 +264,8 @@ func (p *peer) register() {
 	}
 }
 
-// dialog is the peer's side of one call.
-type dialog struct {
+// leg is the peer's side of one call.
+type leg struct {
 	p                           *peer
 	callID, local, remote       string // local and remote are From and To values with tags
 	target                      string // where requests go
@@ -277,17 +277,17 @@ type dialog struct {
 const sdp = "Content-Type: application/sdp\r\n"
 
 // text writes a request of the dialog.
-func (d *dialog) text(method, branch string, cseq int, uri, headers, body string) string {
+func (d *leg) text(method, branch string, cseq int, uri, headers, body string) string {
 	return fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/%s %s;rport;branch=%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
 		"Contact: <%s>\r\n%sContent-Length: %d\r\n\r\n%s",
 		method, uri, d.p.via, d.p.at, branch, d.local, d.remote, d.callID, cseq, method, d.p.contact(), headers, len(body), body)
 }
 
 // dial sends an INVITE without waiting for anything. from is a PBX's caller.
-func (p *peer) dial(number, offer, headers string) *dialog {
+func (p *peer) dial(number, offer, headers string) *leg {
 	p.o.t.Helper()
 	n := p.next()
-	d := &dialog{
+	d := &leg{
 		p: p, callID: fmt.Sprintf("call-%d@%s", n, p.at), local: fmt.Sprintf("<sip:%s@192.0.2.1>;tag=l%d", p.user, n), remote: "<sip:" + number + "@192.0.2.1>",
 		cseq: 1, uri: "sip:" + number + "@192.0.2.1", offer: offer, headers: headers,
 	}
@@ -296,7 +296,7 @@ func (p *peer) dial(number, offer, headers string) *dialog {
 }
 
 // send sends the INVITE, or sends it anew with credentials.
-func (d *dialog) send(auth string) {
+func (d *leg) send(auth string) {
 	d.p.o.t.Helper()
 	d.branch = fmt.Sprintf("z9hG4bKi%d", d.p.next())
 	kind := sdp
@@ -307,14 +307,14 @@ func (d *dialog) send(auth string) {
 }
 
 // call dials and answers the challenge.
-func (p *peer) invite(number, offer string) *dialog {
+func (p *peer) invite(number, offer string) *leg {
 	p.o.t.Helper()
 	d := p.dial(number, offer, "")
 	d.answerChallenge()
 	return d
 }
 
-func (d *dialog) answerChallenge() {
+func (d *leg) answerChallenge() {
 	d.p.o.t.Helper()
 	res := d.p.response("401 INVITE")
 	d.ackFailure(res)
@@ -323,7 +323,7 @@ func (d *dialog) answerChallenge() {
 }
 
 // ackFailure acknowledges a final response that is no 2xx.
-func (d *dialog) ackFailure(res *sip.Response) {
+func (d *leg) ackFailure(res *sip.Response) {
 	keep := d.remote
 	d.remote = res.To().Value()
 	d.p.send(d.text("ACK", d.branch, d.cseq, d.uri, "", ""))
@@ -331,7 +331,7 @@ func (d *dialog) ackFailure(res *sip.Response) {
 }
 
 // refused expects a final refusal and acknowledges it.
-func (d *dialog) refused(want string) *sip.Response {
+func (d *leg) refused(want string) *sip.Response {
 	d.p.o.t.Helper()
 	res := d.p.response(want)
 	d.ackFailure(res)
@@ -339,14 +339,14 @@ func (d *dialog) refused(want string) *sip.Response {
 }
 
 // answered expects the 200 and acknowledges it, with a body for a late offer.
-func (d *dialog) answered(body string) *sip.Response {
+func (d *leg) answered(body string) *sip.Response {
 	d.p.o.t.Helper()
 	res := d.p.response("200 INVITE")
 	d.confirm(res, body)
 	return res
 }
 
-func (d *dialog) confirm(res *sip.Response, body string) {
+func (d *leg) confirm(res *sip.Response, body string) {
 	d.remote, d.target = res.To().Value(), res.Contact().Address.String()
 	kind := sdp
 	if body == "" {
@@ -356,7 +356,7 @@ func (d *dialog) confirm(res *sip.Response, body string) {
 }
 
 // do sends a request inside the dialog.
-func (d *dialog) do(method, headers, body string) {
+func (d *leg) do(method, headers, body string) {
 	d.p.o.t.Helper()
 	d.cseq++
 	d.branch, d.uri = fmt.Sprintf("z9hG4bKd%d", d.p.next()), d.target
@@ -364,35 +364,35 @@ func (d *dialog) do(method, headers, body string) {
 }
 
 // cancel takes the INVITE back.
-func (d *dialog) cancel() {
+func (d *leg) cancel() {
 	d.p.o.t.Helper()
 	d.p.send(d.text("CANCEL", d.branch, d.cseq, d.uri, "", ""))
 }
 
 // bye hangs up and waits for the 200.
-func (d *dialog) bye() {
+func (d *leg) bye() {
 	d.p.o.t.Helper()
 	d.do("BYE", "", "")
 	d.p.expect("200 BYE")
 }
 
 // ring takes an INVITE that came to the peer and says 180.
-func (p *peer) ring() *dialog {
+func (p *peer) ring() *leg {
 	p.o.t.Helper()
 	d := p.incoming(p.request("INVITE"))
 	d.reply(180, "Ringing", "")
 	return d
 }
 
-func (p *peer) incoming(inv *sip.Request) *dialog {
-	return &dialog{
+func (p *peer) incoming(inv *sip.Request) *leg {
+	return &leg{
 		p: p, invite: inv, callID: inv.CallID().Value(), local: inv.To().Value() + fmt.Sprintf(";tag=t%d", p.next()), remote: inv.From().Value(),
 		target: inv.Contact().Address.String(),
 	}
 }
 
 // reply answers the INVITE that came.
-func (d *dialog) reply(status int, reason, body string) {
+func (d *leg) reply(status int, reason, body string) {
 	d.p.o.t.Helper()
 	d.p.reply(d.invite, status, reason, d.local, body)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
 )
 
 // Registration times in seconds: what is granted at most, and the least that may
@@ -83,7 +83,7 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 	common := seconds
 	for _, c := range all {
 		s := common
-		if text, ok := leg.Param(c.Params, "expires"); ok {
+		if text, ok := dialog.Param(c.Params, "expires"); ok {
 			if n, err := strconv.ParseUint(text, 10, 32); err == nil {
 				s = int(min(n, grantedExpiry))
 			}
@@ -117,7 +117,7 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	}
 	l := location{
 		Device: id, AOR: req.To().Address.String(), CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
-		Contact: contact.Address.String(), Flow: leg.FlowOf(req), UserAgent: agent,
+		Contact: contact.Address.String(), Flow: dialog.FlowOf(req), UserAgent: agent,
 		Expires: now.Add(time.Duration(seconds) * time.Second), NAT: nat,
 	}
 	e.locations.put(l, now)

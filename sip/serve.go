@@ -14,10 +14,10 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"golang.org/x/sync/errgroup"
 
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
+	"hotdeskd/sip/trunk"
 )
 
 // Listeners are the sockets that phones and PBXes reach the edge at; nil is off,
@@ -119,7 +119,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 		case <-ctx.Done():
 			return nil
 		}
-		return e.pbx.Serve(ctx, pbx.Line{Net: e.net, Contact: e.contact})
+		return e.pbx.Serve(ctx, trunk.Line{Net: e.net, Contact: e.contact})
 	})
 	group.Go(func() error {
 		<-ctx.Done()
@@ -187,7 +187,7 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 	if err != nil {
 		return fmt.Errorf("start the SIP client: %w", err)
 	}
-	e.net = &leg.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy}
+	e.net = &dialog.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy}
 	e.host, _ = netip.ParseAddr(host)
 	e.ctx = ctx
 	e.ordinary, e.endOrdinary = context.WithCancel(ctx)
@@ -195,7 +195,7 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 }
 
 // contact is our address for whoever is on a flow.
-func (e *Edge) contact(f leg.Flow) sip.Uri {
+func (e *Edge) contact(f dialog.Flow) sip.Uri {
 	own, ok := e.own[f.Transport]
 	if !ok {
 		return sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // streamPackets gives a stream the look of a packet socket: each message is one
@@ -159,7 +159,7 @@ func TestForkMixed(t *testing.T) {
 		anna := o.deskVia(1, "100", "TLS")
 		phones := []*peer{o.deskVia(2, "101", "UDP"), o.deskVia(3, "101", "TCP"), o.deskVia(4, "101", "TLS")}
 		a := anna.invite("101", "v=0")
-		var rung []*dialog
+		var rung []*leg
 		for _, p := range phones {
 			rung = append(rung, p.ring())
 		}
@@ -346,8 +346,8 @@ func TestFlowGone(t *testing.T) {
 	inOffice(t, func(o *office) {
 		p := o.phoneVia(1, "TCP")
 		p.register()
-		f := leg.Flow{Transport: "TCP", Remote: p.at}
-		if !o.edge.net.Alive(f) || o.edge.net.Alive(leg.Flow{Transport: "TCP", Remote: "192.0.2.99:5060"}) {
+		f := dialog.Flow{Transport: "TCP", Remote: p.at}
+		if !o.edge.net.Alive(f) || o.edge.net.Alive(dialog.Flow{Transport: "TCP", Remote: "192.0.2.99:5060"}) {
 			t.Error("alive")
 		}
 		_ = p.conn.Close()

@@ -15,9 +15,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
-	"hotdeskd/sip/leg"
-	"hotdeskd/sip/pbx"
+	"hotdeskd/sip/trunk"
 )
 
 // contactKey is what the contacts at PBXes are named with.
@@ -32,12 +32,12 @@ const connectWait = 4 * time.Second
 
 // connector opens connections to PBXes, and to nobody else: a phone's connection is
 // the phone's to open. What it opens comes in by the listeners, like the others.
-func (e *Edge) connector(tcp, secure *guard.Listener) func(leg.Flow) error {
+func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 	turn := make(chan struct{}, 1)
-	return func(f leg.Flow) error {
+	return func(f dialog.Flow) error {
 		name, ok := e.pbx.Known(f)
 		if !ok {
-			return fmt.Errorf("%w: %s", leg.ErrFlowGone, f)
+			return fmt.Errorf("%w: %s", dialog.ErrFlowGone, f)
 		}
 		ctx, cancel := context.WithTimeout(e.ctx, connectWait)
 		defer cancel()
@@ -89,11 +89,11 @@ func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error
 
 // trunks makes the targets of a call through PBXes, one group each, to be tried in
 // order. A call of no user, and every emergency call, is the PBX's own account's.
-func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]leg.Target {
+func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Target {
 	if len(r.PBX) > 0 {
 		e.knowPBXs() // a PBX of a moment ago must be heard in any flood
 	}
-	var all [][]leg.Target
+	var all [][]dialog.Target
 	for _, p := range r.PBX {
 		f, ok := e.pbx.Flow(p)
 		if !ok {
@@ -113,16 +113,16 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]leg.Target {
 		if err != nil {
 			e.Log.Error("secret of an account at the PBX cannot be opened", "pbx", p.Name, "user", string(user), "err", err)
 		}
-		caller := leg.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
+		caller := dialog.Party{Name: r.Caller.Name, URI: sip.Uri{User: r.Caller.Number}}
 		if p.Mode == "register" && caller.URI.User == string(device) {
 			caller.URI.User = "" // a device is nobody at the PBX
 		}
-		t := pbx.Target(p, pbx.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
+		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
 		t.Flow, t.Contact = f, e.contact(f)
 		if p.Mode == "register" {
 			t.Contact = e.pbx.Contact(account, t.Contact)
 		}
-		all = append(all, []leg.Target{t})
+		all = append(all, []dialog.Target{t})
 	}
 	return all
 }
@@ -133,7 +133,7 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 	if p, user, ok = e.pbx.Called(req.Recipient.User); ok {
 		return p, user, true
 	}
-	f := leg.FlowOf(req)
+	f := dialog.FlowOf(req)
 	if e.locations.count(f) > 0 {
 		return p, "", false
 	}
@@ -192,10 +192,10 @@ func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX
 	r := e.Desk.RouteInbound(number)
 	r.Devices = slices.DeleteFunc(r.Devices, e.selves.calling)
 	in := e.trying(req, tx, "")
-	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: leg.Unquoted(req.From().DisplayName)}
+	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: dialog.Unquoted(req.From().DisplayName)}
 	if r.Kind == hotdesk.RouteInternal {
 		rec := e.begin(hotdesk.CallExternal, "", "", r.Shown)
-		e.connect(in, rec, [][]leg.Target{e.desks(r)})
+		e.connect(in, rec, [][]dialog.Target{e.desks(r)})
 		return
 	}
 	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)

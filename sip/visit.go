@@ -9,15 +9,15 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
 )
 
 // visit is a call that ends at the attendant: a code, or a refusal that is
 // spoken.
 type visit struct {
 	e      *Edge
-	leg    *leg.Leg
+	leg    *dialog.Dialog
 	device hotdesk.DeviceID
 	conv   Conversation
 	rec    *record
@@ -67,7 +67,7 @@ func (e *Edge) visit(in *incoming, rec *record, v Visit) {
 	}
 	ctx, stop := context.WithCancel(in.life)
 	defer stop()
-	p := &visit{e: e, leg: leg.NewUAS(e.net, in.req, in.tag, e.contact(leg.FlowOf(in.req))), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
+	p := &visit{e: e, leg: dialog.NewUAS(e.net, in.req, in.tag, e.contact(dialog.FlowOf(in.req))), device: in.device, conv: conv, rec: rec, ctx: ctx, stop: stop}
 	if !in.tx.OnCancel(func(*sip.Request) { stop() }) {
 		stop() // it came before we listened
 	}
@@ -123,7 +123,7 @@ func (e *Edge) refuseVisit(in *incoming, err error) {
 
 func (v *visit) hangUp() { v.once.Do(func() { v.e.hangUp(v.leg) }) }
 
-func (v *visit) whose() (*leg.Leg, hotdesk.DeviceID) { return v.leg, v.device }
+func (v *visit) whose() (*dialog.Dialog, hotdesk.DeviceID) { return v.leg, v.device }
 
 func (v *visit) acked(req *sip.Request) { v.acks.deliver(req) }
 

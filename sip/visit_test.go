@@ -12,7 +12,7 @@ import (
 )
 
 // visitor is an idle phone in a conversation with the attendant.
-func visitor(o *office, c *talk) (p *peer, d *dialog) {
+func visitor(o *office, c *talk) (p *peer, d *leg) {
 	o.attend = func(context.Context, Visit) (Conversation, error) { return c, nil }
 	p = o.phone(1)
 	p.register()
@@ -249,7 +249,7 @@ func TestOnePhoneTakesNotAllLines(t *testing.T) {
 		o.attend = func(context.Context, Visit) (Conversation, error) { return &talk{}, nil }
 		p := o.phone(1)
 		p.register()
-		var up []*dialog
+		var up []*leg
 		for range maxVisits {
 			d := p.invite("*77*", "v=0")
 			d.answered("")

@@ -9,8 +9,8 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/ingress"
-	"hotdeskd/sip/leg"
 )
 
 // answerWithin is how long a phone may take to answer the challenge of an emergency
@@ -28,8 +28,8 @@ const (
 // good credentials.
 type unanswered struct {
 	mu    sync.Mutex
-	calls map[string]challenged   // by Call-ID
-	flows map[leg.Flow]challenged // the first one of each flow
+	calls map[string]challenged      // by Call-ID
+	flows map[dialog.Flow]challenged // the first one of each flow
 }
 
 type challenged struct {
@@ -38,7 +38,7 @@ type challenged struct {
 }
 
 func newUnanswered() *unanswered {
-	return &unanswered{calls: map[string]challenged{}, flows: map[leg.Flow]challenged{}}
+	return &unanswered{calls: map[string]challenged{}, flows: map[dialog.Flow]challenged{}}
 }
 
 // had tells whether whoever sends this INVITE has had its challenge, and notes that it
@@ -46,7 +46,7 @@ func newUnanswered() *unanswered {
 func (u *unanswered) had(req *sip.Request, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	branch, f, id := branchOf(req), leg.FlowOf(req), req.CallID().Value()
+	branch, f, id := branchOf(req), dialog.FlowOf(req), req.CallID().Value()
 	if c, ok := u.calls[id]; ok && now.Sub(c.at) < unansweredFor {
 		return c.branch != branch
 	}
@@ -80,7 +80,7 @@ func (u *unanswered) proved(req *sip.Request) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.calls, req.CallID().Value())
-	delete(u.flows, leg.FlowOf(req))
+	delete(u.flows, dialog.FlowOf(req))
 }
 
 // emergencyCaller finds out whose emergency call it is that carries no valid
@@ -89,7 +89,7 @@ func (u *unanswered) proved(req *sip.Request) {
 // it has to be challenged: the first time, and always when nothing says that it is one
 // of our phones.
 func (e *Edge) emergencyCaller(req *sip.Request, user string) (c caller, ok bool) {
-	f, dialed := leg.FlowOf(req), req.Recipient.String()
+	f, dialed := dialog.FlowOf(req), req.Recipient.String()
 	emergency := func(id hotdesk.DeviceID) bool { return e.Desk.Route(id, dialed).Kind == hotdesk.RouteEmergency }
 	named := deviceID(user)
 	if here := e.locations.on(f); len(here) == 1 && emergency(here[0]) {
@@ -116,7 +116,7 @@ func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(ho
 	if named != "" && emergency(named) {
 		return named, true
 	}
-	for _, id := range append(e.locations.on(leg.FlowOf(req)), there...) {
+	for _, id := range append(e.locations.on(dialog.FlowOf(req)), there...) {
 		if l, ok := e.locations.last(id); ok && fits(req, l) && emergency(id) {
 			return id, true
 		}
@@ -131,7 +131,7 @@ func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(ho
 			}
 		}
 	}
-	for _, id := range append(e.locations.on(leg.FlowOf(req)), there...) {
+	for _, id := range append(e.locations.on(dialog.FlowOf(req)), there...) {
 		if emergency(id) {
 			return id, true
 		}

@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"internal/certs":     {},
 	"internal/csvtable":  {"golang.org/x/text/encoding"},
 	"sip/guard":          {},
-	"sip/leg":            {"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
+	"sip/dialog":         {"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"sip/ingress":        {"github.com/emiago/sipgo", "github.com/icholy/digest"},
 	"phonetemplates":     {"internal/phonefile", "hotdesk/dial", "github.com/goccy/go-yaml"},
 	"internal/simphone":  {"internal/phonefile", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion/rtp"},
@@ -39,8 +39,8 @@ var allowed = map[string][]string{
 	"hotdesk": {"hotdesk/dial", "github.com/google/uuid"},
 	// floor 2: adapters, which do not know one another
 	"provisioning":    {"hotdesk", "phonetemplates", "github.com/gin-gonic/gin"},
-	"sip":             {"hotdesk", "sip/guard", "sip/ingress", "sip/leg", "sip/pbx", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
-	"sip/pbx":         {"hotdesk", "sip/leg", "sip/ingress", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
+	"sip":             {"hotdesk", "sip/guard", "sip/ingress", "sip/dialog", "sip/trunk", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
+	"sip/trunk":       {"hotdesk", "sip/dialog", "sip/ingress", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"ivr":             {"hotdesk", "sounds", "github.com/pion/rtp", "github.com/pion/sdp/v3", "golang.org/x/sys"},
 	"resync":          {"hotdesk"},
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},
@@ -118,7 +118,7 @@ func TestPlanted(t *testing.T) {
 		"framework in the rules": {"hotdesk/x.go", `import "github.com/gin-gonic/gin"`, "hotdesk must not import github.com/gin-gonic/gin"},
 		"library away from home": {"resync/x.go", `import "github.com/emiago/sipgo/sip"`, "resync must not import github.com/emiago/sipgo/sip"},
 		"package without a line": {"utils/x.go", `import "fmt"`, "package utils has no line"},
-		"prefix of a name":       {"sip/guard/x.go", `import "hotdeskd/sip/leg"`, "sip/guard must not import sip/leg"},
+		"prefix of a name":       {"sip/guard/x.go", `import "hotdeskd/sip/dialog"`, "sip/guard must not import sip/dialog"},
 	} {
 		tree := fstest.MapFS{c.file: {Data: []byte("package x\n" + c.src + "\n")}}
 		found, err := violations(tree)

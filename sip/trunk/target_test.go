@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // A call to a PBX goes to its proxy, or its domain when it has none, and says
@@ -34,7 +34,7 @@ func TestTarget(t *testing.T) {
 		{"IPv6", hotdesk.PBX{Name: "main", Domain: "pbx.example", Proxy: "[2001:db8::9]:5060"}, "1", "[2001:db8::9]:5060", "sip:1@pbx.example", "<sip:100@pbx.example>", "", "", "s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := Target(c.pbx, Call{Number: c.number, Caller: leg.Party{Name: c.callerName, URI: sip.Uri{User: "100"}}, Account: hotdesk.PBXAccount{AuthUser: c.user}, Secret: hotdesk.Secret(c.secrets)})
+			got := Target(c.pbx, Call{Number: c.number, Caller: dialog.Party{Name: c.callerName, URI: sip.Uri{User: "100"}}, Account: hotdesk.PBXAccount{AuthUser: c.user}, Secret: hotdesk.Secret(c.secrets)})
 			if destination(c.pbx) != c.remote || got.URI.String() != c.uri || got.User != c.user || got.Password != c.secrets || got.Label != Label+"main" {
 				t.Errorf("got %+v", got)
 			}
@@ -51,7 +51,7 @@ func TestTargetRegister(t *testing.T) {
 	p := hotdesk.PBX{Name: "main", Mode: "register", Domain: "pbx.example", Proxy: "192.0.2.9:5080"}
 	account := hotdesk.PBXAccount{PBX: "main", User: "100", Extension: "2100", AuthUser: "auth100"}
 	for number, wish := range map[string]string{"2100": "", "": "", "+39061": `"Anna" <sip:+39061@pbx.example>`} {
-		got := Target(p, Call{Number: "112", Caller: leg.Party{Name: "Anna", URI: sip.Uri{User: number}}, Account: account, Secret: "s"})
+		got := Target(p, Call{Number: "112", Caller: dialog.Party{Name: "Anna", URI: sip.Uri{User: number}}, Account: account, Secret: "s"})
 		if got.From.URI.String() != "sip:2100@pbx.example" || got.User != "auth100" || got.Password != "s" {
 			t.Errorf("got %+v", got)
 		}
@@ -83,7 +83,7 @@ func TestSender(t *testing.T) {
 		"UDP 192.0.2.9:5081": "", "TCP 192.0.2.9:5080": "", "UDP 192.0.2.8:5060": "", "UDP 203.0.113.1:5060": "", "UDP ": "", "UDP nonsense": "",
 	} {
 		transport, remote, _ := strings.Cut(source, " ")
-		got, ok := r.Sender(leg.Flow{Transport: transport, Remote: remote})
+		got, ok := r.Sender(dialog.Flow{Transport: transport, Remote: remote})
 		if got.Name != want || ok != (want != "") {
 			t.Errorf("%q is %q, want %q", source, got.Name, want)
 		}

@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"cmp"
@@ -7,7 +7,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // Label begins the label of every target here, which tells it from a device.
@@ -16,7 +16,7 @@ const Label = "pbx:"
 // Call is a call that goes out through a PBX.
 type Call struct {
 	Number string
-	Caller leg.Party // whose call it is, as the other side sees it; only the URI's user part counts
+	Caller dialog.Party // whose call it is, as the other side sees it; only the URI's user part counts
 	// Account is whose call it is for the PBX, in mode register; in mode trunk the
 	// PBX's own.
 	Account hotdesk.PBXAccount
@@ -27,13 +27,13 @@ type Call struct {
 // the caller's number (P-Asserted-Identity, RFC 3325). In mode register the call is
 // the account's own, and another number is a wish (P-Preferred-Identity). The
 // device that calls is not named anywhere.
-func Target(p hotdesk.PBX, c Call) leg.Target {
+func Target(p hotdesk.PBX, c Call) dialog.Target {
 	domain := cmp.Or(p.Domain, host(p.Proxy))
 	at := func(user string) sip.Uri { return sip.Uri{Scheme: "sip", User: user, Host: domain} }
-	caller := leg.Party{Name: c.Caller.Name, URI: at(c.Caller.URI.User)}
+	caller := dialog.Party{Name: c.Caller.Name, URI: at(c.Caller.URI.User)}
 	to := at(strings.ReplaceAll(c.Number, "#", "%23"))
-	t := leg.Target{
-		Label: Label + p.Name, URI: to, From: caller, To: leg.Party{URI: to},
+	t := dialog.Target{
+		Label: Label + p.Name, URI: to, From: caller, To: dialog.Party{URI: to},
 		User: c.Account.AuthUser, Password: c.Secret.Reveal(),
 	}
 	if p.Mode != "register" {
@@ -49,10 +49,10 @@ func Target(p hotdesk.PBX, c Call) leg.Target {
 
 // NameAddr writes a party as a header value, with the quoting that a display
 // name needs (RFC 3261 section 25.1).
-func NameAddr(p leg.Party) string {
+func NameAddr(p dialog.Party) string {
 	addr := "<" + p.URI.String() + ">"
 	if p.Name == "" {
 		return addr
 	}
-	return `"` + leg.Quoted(p.Name) + `" ` + addr
+	return `"` + dialog.Quoted(p.Name) + `" ` + addr
 }

@@ -1,4 +1,4 @@
-package leg
+package dialog
 
 import (
 	"context"
@@ -54,20 +54,20 @@ type Branch struct {
 
 	mu        sync.Mutex
 	req       *sip.Request
-	heard     bool   // a 1xx came
-	cancelled bool   // unwanted is closed
-	sent      bool   // CANCEL is out
-	reason    string // Reason header of the CANCEL
-	leg       *Leg   // of the 2xx that was taken
-	lateBody  []byte // the ACK's body, for retransmitted 2xx
+	heard     bool    // a 1xx came
+	cancelled bool    // unwanted is closed
+	sent      bool    // CANCEL is out
+	reason    string  // Reason header of the CANCEL
+	leg       *Dialog // of the 2xx that was taken
+	lateBody  []byte  // the ACK's body, for retransmitted 2xx
 	acked     bool
-	ended     map[string]*Leg // dialogs of 2xx that nobody wanted, by the party's tag
+	ended     map[string]*Dialog // dialogs of 2xx that nobody wanted, by the party's tag
 }
 
 // Ring sends the INVITE and reports on out until owner is closed or the branch
 // has ended. It does not block.
 func (n *Net) Ring(ctx context.Context, t Target, out chan<- Progress, owner <-chan struct{}) *Branch {
-	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner, unwanted: make(chan struct{}), ended: map[string]*Leg{}}
+	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner, unwanted: make(chan struct{}), ended: map[string]*Dialog{}}
 	b.req = b.invite(uuid.NewString(), sip.GenerateTagN(16), 1)
 	go b.run(ctx)
 	return b
@@ -262,7 +262,7 @@ func (b *Branch) hangUp(res *sip.Response) {
 }
 
 // Take makes the leg of the 2xx that the owner chose.
-func (b *Branch) Take(res *sip.Response) *Leg {
+func (b *Branch) Take(res *sip.Response) *Dialog {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.leg = newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)

@@ -1,4 +1,4 @@
-// Package leg holds one side of a call: the dialog with one party (RFC 3261
+// Package dialog holds one side of a call: the dialog with one party (RFC 3261
 // section 12), and the branch by which a party is rung until it answers
 // (section 13.2, with CANCEL of section 9).
 //
@@ -9,4 +9,4 @@
 // branch, one answer to a digest challenge) is done here once.
 //
 // It knows no users, devices or rules.
-package leg
+package dialog

@@ -1,4 +1,4 @@
-// Package pbx is what the edge does towards the telephone systems: it builds the
+// Package trunk is what the edge does towards the telephone systems: it builds the
 // targets of calls through them (target.go), knows where they are (address.go) and
 // whether they answer, keeps the registrations of users and of the emergency
 // accounts (registrar.go, account.go; RFC 3261 section 10), and tests a PBX in
@@ -10,4 +10,4 @@
 //
 // Which account a call takes is decided by hotdesk; calls themselves are package
 // sip's and leg's.
-package pbx
+package trunk

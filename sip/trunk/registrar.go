@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // Desk is what the registrar asks the rules; all of it is in memory.
@@ -38,8 +38,8 @@ type Options struct {
 
 // Line is how requests are sent: the edge's own.
 type Line struct {
-	Net     *leg.Net
-	Contact func(leg.Flow) sip.Uri // our address for whoever is on a flow
+	Net     *dialog.Net
+	Contact func(dialog.Flow) sip.Uri // our address for whoever is on a flow
 }
 
 // Registrar keeps the PBXes informed of who sits where. Its methods may be called
@@ -206,7 +206,7 @@ func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 }
 
 // Flow is the way to a PBX; ok is false while its address is not known.
-func (r *Registrar) Flow(p hotdesk.PBX) (leg.Flow, bool) { return r.where.flow(p, r.Now()) }
+func (r *Registrar) Flow(p hotdesk.PBX) (dialog.Flow, bool) { return r.where.flow(p, r.Now()) }
 
 // Contact is where a PBX reaches an account: a name that tells nothing, at our
 // address.
@@ -216,8 +216,8 @@ func (r *Registrar) Contact(a hotdesk.PBXAccount, own sip.Uri) sip.Uri {
 }
 
 // Flows lists the ways to the PBXes, as far as they are known.
-func (r *Registrar) Flows() []leg.Flow {
-	var all []leg.Flow
+func (r *Registrar) Flows() []dialog.Flow {
+	var all []dialog.Flow
 	for _, p := range r.Desk.PBXs() {
 		if f, ok := r.Flow(p); ok && p.Mode != "none" {
 			all = append(all, f)
@@ -228,7 +228,7 @@ func (r *Registrar) Flows() []leg.Flow {
 
 // Known tells whether we may open a connection on a flow: it is a PBX's. name is
 // what its certificate must be for.
-func (r *Registrar) Known(f leg.Flow) (name string, ok bool) {
+func (r *Registrar) Known(f dialog.Flow) (name string, ok bool) {
 	for _, p := range r.Desk.PBXs() {
 		if at, known := r.Flow(p); known && at == f && p.Mode != "none" {
 			return host(destination(p)), true
@@ -239,7 +239,7 @@ func (r *Registrar) Known(f leg.Flow) (name string, ok bool) {
 
 // Sender is the PBX that a request comes from. Datagrams come from its address and
 // port; on a stream the port is whatever it opened, so there the address must do.
-func (r *Registrar) Sender(f leg.Flow) (hotdesk.PBX, bool) {
+func (r *Registrar) Sender(f dialog.Flow) (hotdesk.PBX, bool) {
 	from, err := netip.ParseAddrPort(f.Remote)
 	if err != nil {
 		return hotdesk.PBX{}, false

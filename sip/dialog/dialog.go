@@ -1,4 +1,4 @@
-package leg
+package dialog
 
 import (
 	"context"
@@ -46,8 +46,8 @@ func Unquoted(text string) string {
 	return b.String()
 }
 
-// Leg is one dialog. Its methods may be called from any goroutine.
-type Leg struct {
+// Dialog is one dialog. Its methods may be called from any goroutine.
+type Dialog struct {
 	CallID    string
 	LocalTag  string
 	RemoteTag string
@@ -65,8 +65,8 @@ type Leg struct {
 
 // NewUAS makes the leg of a caller from the INVITE. tag is our To tag, contact
 // our address in this dialog.
-func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Leg {
-	l := &Leg{
+func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Dialog {
+	l := &Dialog{
 		CallID: req.CallID().Value(), LocalTag: tag, flow: FlowOf(req), net: n, contact: contact,
 		local:  Party{req.To().DisplayName, req.To().Address},
 		remote: Party{req.From().DisplayName, req.From().Address},
@@ -84,8 +84,8 @@ func NewUAS(n *Net, req *sip.Request, tag string, contact sip.Uri) *Leg {
 }
 
 // newUAC makes the leg of a called party from our INVITE and its 2xx.
-func newUAC(n *Net, f Flow, req *sip.Request, res *sip.Response, contact sip.Uri) *Leg {
-	l := &Leg{
+func newUAC(n *Net, f Flow, req *sip.Request, res *sip.Response, contact sip.Uri) *Dialog {
+	l := &Dialog{
 		CallID: req.CallID().Value(), flow: f, net: n, contact: contact,
 		local:  Party{req.From().DisplayName, req.From().Address},
 		remote: Party{res.To().DisplayName, res.To().Address},
@@ -105,7 +105,7 @@ func newUAC(n *Net, f Flow, req *sip.Request, res *sip.Response, contact sip.Uri
 }
 
 // retarget follows a Contact (RFC 3261 section 12.2.1.2).
-func (l *Leg) retarget(c *sip.ContactHeader) {
+func (l *Dialog) retarget(c *sip.ContactHeader) {
 	if c != nil && c.Address.Host != "" {
 		l.target = *c.Address.Clone()
 		l.target.Headers = nil // never executed, never sent on
@@ -113,14 +113,14 @@ func (l *Leg) retarget(c *sip.ContactHeader) {
 }
 
 // Refresh takes the target of a re-INVITE or UPDATE and its 2xx.
-func (l *Leg) Refresh(c *sip.ContactHeader) {
+func (l *Dialog) Refresh(c *sip.ContactHeader) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retarget(c)
 }
 
 // Flow is where the party is.
-func (l *Leg) Flow() Flow {
+func (l *Dialog) Flow() Flow {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.flow
@@ -128,7 +128,7 @@ func (l *Leg) Flow() Flow {
 
 // Move follows a party that has been heard on another flow: its connection was
 // broken, or its NAT has given it another port.
-func (l *Leg) Move(f Flow) {
+func (l *Dialog) Move(f Flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flow = f
@@ -136,7 +136,7 @@ func (l *Leg) Move(f Flow) {
 
 // InOrder notes the CSeq of a request inside the dialog; false means that it is
 // older than one that came before (RFC 3261 section 12.2.2).
-func (l *Leg) InOrder(req *sip.Request) bool {
+func (l *Dialog) InOrder(req *sip.Request) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if seq := req.CSeq().SeqNo; seq >= l.heard {
@@ -147,7 +147,7 @@ func (l *Leg) InOrder(req *sip.Request) bool {
 }
 
 // Request builds the next request inside the dialog.
-func (l *Leg) Request(method sip.RequestMethod) *sip.Request {
+func (l *Dialog) Request(method sip.RequestMethod) *sip.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cseq++
@@ -155,7 +155,7 @@ func (l *Leg) Request(method sip.RequestMethod) *sip.Request {
 }
 
 // build writes a request with a given CSeq. The caller holds the lock.
-func (l *Leg) build(method sip.RequestMethod, cseq uint32) *sip.Request {
+func (l *Dialog) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 	req := sip.NewRequest(method, *l.target.Clone())
 	for _, r := range l.routes {
 		req.AppendHeader(&sip.RouteHeader{Address: r})
@@ -178,18 +178,18 @@ func (l *Leg) build(method sip.RequestMethod, cseq uint32) *sip.Request {
 }
 
 // Do sends a request of Request and waits for the final response.
-func (l *Leg) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
+func (l *Dialog) Do(ctx context.Context, req *sip.Request) (*sip.Response, error) {
 	return l.net.Do(ctx, req, l.Flow())
 }
 
 // Start sends a re-INVITE; the caller drains its responses and calls Ack.
-func (l *Leg) Start(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
+func (l *Dialog) Start(ctx context.Context, req *sip.Request) (sip.ClientTransaction, error) {
 	return l.net.Start(ctx, req, l.Flow())
 }
 
 // Ack sends the ACK to a 2xx of the INVITE with this CSeq (RFC 3261 section
 // 13.2.2.4). body is the answer of a late offer; nil sends none.
-func (l *Leg) Ack(invite uint32, body []byte) error {
+func (l *Dialog) Ack(invite uint32, body []byte) error {
 	l.mu.Lock()
 	req := l.build(sip.ACK, invite)
 	l.mu.Unlock()
@@ -198,7 +198,7 @@ func (l *Leg) Ack(invite uint32, body []byte) error {
 }
 
 // Contact is our own address in this dialog.
-func (l *Leg) Contact() sip.Uri { return l.contact }
+func (l *Dialog) Contact() sip.Uri { return l.contact }
 
 // SetSDP gives a message a session description; nil or empty gives none.
 func SetSDP(msg sip.Message, body []byte) {

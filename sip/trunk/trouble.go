@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"context"

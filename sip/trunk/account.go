@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"cmp"
@@ -14,7 +14,7 @@ import (
 	"github.com/icholy/digest"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // accountID is a user at a PBX; without a user the PBX's own account.
@@ -220,7 +220,7 @@ func credentials(res *sip.Response, req *sip.Request, user string, secret hotdes
 	if res.StatusCode == 407 {
 		challenge, name = "Proxy-Authenticate", "Proxy-Authorization"
 	}
-	value, err := leg.Answer(res.GetHeaders(challenge), digest.Options{
+	value, err := dialog.Answer(res.GetHeaders(challenge), digest.Options{
 		Method: string(req.Method), URI: req.Recipient.String(), Username: user, Password: secret.Reveal(),
 	})
 	return sip.NewHeader(name, value), err
@@ -238,7 +238,7 @@ func contacts(res *sip.Response, own sip.Uri, asked int) (ours int, foreign bool
 			continue
 		}
 		ours = asked
-		text, ok := leg.Param(c.Params, "expires")
+		text, ok := dialog.Param(c.Params, "expires")
 		if !ok {
 			text = headerValue(res, "Expires")
 		}

@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // A PBX is asked whether it is there; it is down when it was silent twice, and up
@@ -134,7 +134,7 @@ func (r *Registrar) options(ctx context.Context, p hotdesk.PBX) error {
 	return err
 }
 
-func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, leg.Flow, error) {
+func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, dialog.Flow, error) {
 	f, ok := r.Flow(p)
 	if !ok {
 		return nil, f, fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))

@@ -1,4 +1,4 @@
-package pbx
+package trunk
 
 import (
 	"cmp"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/leg"
+	"hotdeskd/sip/dialog"
 )
 
 // resolveEvery is how long a name's address is used without asking again.
@@ -110,7 +110,7 @@ func resolve(ctx context.Context, r *net.Resolver, to string) (netip.AddrPort, e
 }
 
 // flow is the way to the PBX; ok is false while its address is not known.
-func (a *addresses) flow(p hotdesk.PBX, now time.Time) (leg.Flow, bool) {
+func (a *addresses) flow(p hotdesk.PBX, now time.Time) (dialog.Flow, bool) {
 	at, _ := a.find(p, now)
-	return leg.Flow{Transport: strings.ToUpper(transport(p)), Remote: at.String()}, at.IsValid()
+	return dialog.Flow{Transport: strings.ToUpper(transport(p)), Remote: at.String()}, at.IsValid()
 }
