@@ -27,27 +27,33 @@ type Applied struct {
 // first; then it is written in chunks that are each valid alone, in the order of
 // dependency. Running it again finishes what a crash left, and finds nothing to do.
 func (s *Service) Apply(ctx context.Context, d Desired, o ApplyOptions) (Applied, error) {
+	res, _, err := s.apply(ctx, d, o)
+	return res, err
+}
+
+// apply is Apply; it returns the configuration that was written, too.
+func (s *Service) apply(ctx context.Context, d Desired, o ApplyOptions) (Applied, *target, error) {
 	before := s.current()
 	after := before.clone()
 	if o.Prune {
 		after.prune(d)
 	}
 	if err := s.merge(ctx, after, d); err != nil {
-		return Applied{}, err
+		return Applied{}, after, err
 	}
 	if err := after.check(); err != nil {
-		return Applied{}, err
+		return Applied{}, after, err
 	}
 	p := s.plan(before, after, d, cmp.Or(o.By, string(ByAPI)))
 	res := Applied{Changes: p.changes, Ends: p.ends, Notes: notes(after), DryRun: o.DryRun}
 	if o.DryRun && p.err != nil {
 		res.InTheWay = strings.Split(p.err.Error(), "\n")
-		return res, nil
+		return res, after, nil
 	}
 	if p.err != nil || o.DryRun {
-		return res, p.err
+		return res, after, p.err
 	}
-	return res, s.write(ctx, p, d)
+	return res, after, s.write(ctx, p, d)
 }
 
 // write carries a plan out, chunk by chunk. Phones that wait for approval and are

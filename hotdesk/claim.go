@@ -12,23 +12,23 @@ import (
 // Claim hands the phone with this MAC its identity: an approved, never claimed
 // (or released) device becomes claimed. site is the one whose enrolment URL the
 // phone came by. Of any number of claims at one time exactly one wins; the others
-// get ErrConflict.
+// get ErrConflict. The phone is returned as the claim's own transaction leaves it, so
+// that its file has the new secret whether memory shows the claim already or not.
 //
 // Errors: ErrPending (no approved device has the MAC), ErrAnotherSite, ErrBlocked,
 // ErrConflict (already claimed), ErrUnavailable.
 func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phone, error) {
 	row := s.row("device.claimed", "phone")
 	row.Detail = map[string]string{"mac": mac.String(), "source": source}
-	var id DeviceID
-	err := s.update(ctx, func(tx Txn) error {
-		found, ok, err := get[DeviceID](tx, macKey(mac))
+	var p Phone
+	late, err := s.commit(ctx, func(tx Txn) error {
+		id, ok, err := get[DeviceID](tx, macKey(mac))
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return ErrPending
 		}
-		id = found
 		dev, ok, err := get[Device](tx, deviceKey(id))
 		switch {
 		case err != nil:
@@ -38,7 +38,8 @@ func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phon
 		case dev.Blocked:
 			return ErrBlocked
 		case dev.Claimed && dev.ClaimOp == row.Op:
-			return nil
+			p, err = s.phoneIn(tx, dev)
+			return err
 		case dev.Claimed:
 			return ErrConflict
 		case dev.Site != site:
@@ -47,12 +48,16 @@ func (s *Service) Claim(ctx context.Context, mac MAC, site, source string) (Phon
 		dev.renew(row.Op)
 		row := row
 		row.Device = id
-		return errors.Join(put(tx, deviceKey(id), dev), audit(tx, row))
+		p, err = s.phoneIn(tx, dev)
+		return errors.Join(err, put(tx, deviceKey(id), dev), audit(tx, row))
 	})
+	if errors.Is(err, ErrConflict) {
+		s.awaitClaimed(ctx, mac)
+	}
 	if err != nil {
 		return Phone{}, err
 	}
-	return s.Phone(id)
+	return s.fill(p, late), nil
 }
 
 // ProblemNotListed is why a phone cannot be approved at a site that takes listed
@@ -180,22 +185,20 @@ func (s *Service) AddDevice(ctx context.Context, spec DeviceSpec, by string) (Ph
 		return Phone{}, err
 	}
 	row := s.row("device.added", by)
-	id, err := s.createDevice(ctx, d, row)
+	var p Phone
+	late, err := s.commit(ctx, func(tx Txn) error {
+		made, err := createIn(tx, d, row)
+		if err != nil {
+			return err
+		}
+		p, err = s.phoneIn(tx, made)
+		return err
+	})
 	if err != nil {
 		return Phone{}, err
 	}
 	s.live.forgetPending(mac)
-	return s.Phone(id)
-}
-
-// createDevice gives the next HD number in the same transaction that uses it.
-func (s *Service) createDevice(ctx context.Context, d Device, row AuditRow) (DeviceID, error) {
-	var id DeviceID
-	err := s.update(ctx, func(tx Txn) (err error) {
-		id, err = createIn(tx, d, row)
-		return err
-	})
-	return id, err
+	return s.fill(p, late), nil
 }
 
 // conflictUnless tells a repeated transaction, whose device is there because it
@@ -281,29 +284,31 @@ func (s *Service) Prove(ctx context.Context, id DeviceID, generation uint64) err
 	})
 }
 
-// Prepared stores the digest of the configuration that the phone should have.
-// The version grows only when a stored digest differs: then a changed site,
-// parameter or template has changed this phone's file. It tells whether it did.
-func (s *Service) Prepared(ctx context.Context, id DeviceID, digest string) (changed bool, err error) {
-	s.snap.mu.RLock()
-	d := s.snap.devices[id]
-	same := d == nil || d.Digest == digest
-	s.snap.mu.RUnlock()
-	if same {
-		return false, nil
+// Prepared stores the digest of the configuration that the phone should have. was
+// is the device as it was before that was rendered: one that is to run another
+// version by now keeps what it has, because the digest may be of the older one. The
+// version grows only when a stored digest differs: then a changed site, parameter or
+// template has changed this phone's file. The device is returned as it is afterwards
+// by the store itself, whether memory shows that already or not.
+func (s *Service) Prepared(ctx context.Context, was Device, digest string) (Device, error) {
+	if was.Digest == digest {
+		return was, nil
 	}
-	err = s.update(ctx, func(tx Txn) error {
-		changed = false
-		dev, ok, err := get[Device](tx, deviceKey(id))
-		if err != nil || !ok || dev.Digest == digest {
+	now := was
+	err := s.update(ctx, func(tx Txn) error {
+		dev, ok, err := get[Device](tx, deviceKey(was.ID))
+		if err != nil || !ok {
 			return err
 		}
-		if dev.Digest != "" {
-			dev.Wanted++
-			changed = true
+		if dev.Wanted == was.Wanted && dev.Digest != digest {
+			if dev.Digest != "" {
+				dev.Wanted++
+			}
+			dev.Digest = digest
+			err = put(tx, deviceKey(dev.ID), dev)
 		}
-		dev.Digest = digest
-		return put(tx, deviceKey(id), dev)
+		now = dev
+		return err
 	})
-	return changed, err
+	return now, err
 }

@@ -99,11 +99,22 @@ func newDesk(tb testing.TB) *desk {
 
 func openDesk(tb testing.TB, path string, c *clock) *desk {
 	tb.Helper()
+	return openDeskOn(tb, path, c, func(s hotdesk.Store) hotdesk.Store { return s })
+}
+
+// newDeskOn is newDesk with something between the rules and the store.
+func newDeskOn(tb testing.TB, between func(hotdesk.Store) hotdesk.Store) *desk {
+	tb.Helper()
+	return openDeskOn(tb, filepath.Join(tb.TempDir(), "test.db"), &clock{at: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, between)
+}
+
+func openDeskOn(tb testing.TB, path string, c *clock, between func(hotdesk.Store) hotdesk.Store) *desk {
+	tb.Helper()
 	db, err := bolt.Open(path, bolt.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := &desk{t: tb, clock: c, store: storetest.Twice(tb, db), live: hotdesk.NewLive(c.Now)}
+	d := &desk{t: tb, clock: c, store: between(storetest.Twice(tb, db)), live: hotdesk.NewLive(c.Now)}
 	d.start(db.Close)
 	return d
 }

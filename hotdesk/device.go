@@ -92,8 +92,14 @@ func (s *Service) Behind() []DeviceID {
 
 // changeDevice is one audited change of a device's record.
 func (s *Service) changeDevice(ctx context.Context, id DeviceID, row AuditRow, change func(tx Txn, d *Device) error) error {
+	return s.update(ctx, changing(id, row, change))
+}
+
+// changing is the transaction of changeDevice. It returns ErrNotFound when there is
+// no such device, and what change returns.
+func changing(id DeviceID, row AuditRow, change func(tx Txn, d *Device) error) func(Txn) error {
 	row.Device = id
-	return s.update(ctx, func(tx Txn) error {
+	return func(tx Txn) error {
 		d, ok, err := get[Device](tx, deviceKey(id))
 		if err != nil {
 			return err
@@ -105,7 +111,7 @@ func (s *Service) changeDevice(ctx context.Context, id DeviceID, row AuditRow, c
 			return err
 		}
 		return errors.Join(put(tx, deviceKey(id), d), audit(tx, row))
-	})
+	}
 }
 
 // UpdateDevice changes what an administrator may change of a device, unless it is

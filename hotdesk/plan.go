@@ -390,20 +390,24 @@ func (p *plan) remove(old Device) {
 
 // createIn makes a device, with the next HD number, inside a transaction that may
 // make others too.
-func createIn(tx Txn, d Device, row AuditRow) (DeviceID, error) {
+func createIn(tx Txn, d Device, row AuditRow) (Device, error) {
 	if id, ok, err := get[DeviceID](tx, macKey(d.MAC)); err != nil || ok {
-		return id, errors.Join(err, conflictUnless(id, tx, row.Op))
+		if err := errors.Join(err, conflictUnless(id, tx, row.Op)); err != nil {
+			return d, err
+		}
+		d, _, err = get[Device](tx, deviceKey(id))
+		return d, err
 	}
 	if err := refer(tx, row.Op, refs(&d)); err != nil {
-		return "", err
+		return d, err
 	}
 	n, _, err := get[uint64](tx, deviceSeqKey)
 	if err != nil {
-		return "", err
+		return d, err
 	}
 	d.ID, d.Created = deviceID(n+1), row.Time
 	row.Device, row.Detail = d.ID, map[string]string{"mac": d.MAC.String(), "model": d.Model}
-	return d.ID, errors.Join(put(tx, deviceSeqKey, n+1), put(tx, macKey(d.MAC), d.ID), put(tx, deviceKey(d.ID), d), audit(tx, row))
+	return d, errors.Join(put(tx, deviceSeqKey, n+1), put(tx, macKey(d.MAC), d.ID), put(tx, deviceKey(d.ID), d), audit(tx, row))
 }
 
 // saveDevice writes what the file changes and leaves the rest (versions,

@@ -40,7 +40,7 @@ func (s *Service) ApproveReclaim(ctx context.Context, id DeviceID, alive Alive, 
 // Reclaim is ApproveReclaim and Claim in one transaction, for a site that takes
 // every phone (enrolment: automatic); elsewhere it is ErrPending. was is the
 // device as the phone's request found it: of any number of requests at one time
-// exactly one wins, the others get ErrConflict.
+// exactly one wins, the others get ErrConflict. The phone is returned as in Claim.
 func (s *Service) Reclaim(ctx context.Context, was Device, site, source string, alive Alive) (Phone, error) {
 	p, err := s.Phone(was.ID)
 	switch {
@@ -58,9 +58,10 @@ func (s *Service) Reclaim(ctx context.Context, was Device, site, source string, 
 	}
 	row := s.row("device.claimed", "phone")
 	row.Detail = map[string]string{"mac": was.MAC.String(), "source": source, "again": "reset"}
-	err = s.changeDevice(ctx, was.ID, row, func(tx Txn, d *Device) error {
+	late, err := s.commit(ctx, changing(was.ID, row, func(tx Txn, d *Device) (err error) {
 		if d.ClaimOp == row.Op {
-			return nil
+			p, err = s.phoneIn(tx, *d)
+			return err
 		}
 		if d.Blocked || !d.Claimed || d.URLNumber != was.URLNumber {
 			return ErrConflict
@@ -69,13 +70,14 @@ func (s *Service) Reclaim(ctx context.Context, was Device, site, source string, 
 			return err
 		}
 		d.renew(row.Op)
-		return nil
-	})
+		p, err = s.phoneIn(tx, *d)
+		return err
+	}))
 	if err != nil {
 		return p, err
 	}
 	s.live.Admitted(was.ID)
-	return s.Phone(was.ID)
+	return s.fill(p, late), nil
 }
 
 // renew gives a device to a phone that knows nothing of it yet: all secrets and

@@ -71,6 +71,9 @@ type Phone struct {
 	User    *User
 	Session *Session // nil when nobody logged in
 	Model   Model
+	// Late: device, site and user are as a transaction has just left them, and the
+	// snapshot does not show that yet, so what else is read there may be older.
+	Late bool
 }
 
 // Language is the language of prompts and screens: the user's, else the desk's,

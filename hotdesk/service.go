@@ -65,6 +65,7 @@ type Service struct {
 	noHTTPS    bool
 	ready      chan struct{}
 	broken     atomic.Pointer[error] // why the last transaction could not be written; nil when it was
+	committed  atomic.Uint64         // the highest revision that a transaction of ours has written
 }
 
 // New builds the service; nothing runs until Serve.
@@ -312,39 +313,6 @@ func (s *Service) Credentials(id DeviceID) (creds []Credential, blocked, ok bool
 		return nil, false, false
 	}
 	return s.snap.creds[id], d.Blocked, true
-}
-
-// snapshotWait is how long a mutation waits to see its own write; a later one
-// is still a success.
-const snapshotWait = 2 * time.Second
-
-// update runs one transaction and waits until the snapshot shows it, so that
-// the caller and whoever it calls next see the write. An unknown outcome is
-// repeated: fn finds its own operation id and does nothing twice.
-func (s *Service) update(ctx context.Context, fn func(Txn) error) error {
-	rev, err := s.store.Update(ctx, fn)
-	for tries := 0; errors.Is(err, ErrUnknownOutcome) && tries < 3; tries++ {
-		rev, err = s.store.Update(ctx, fn)
-	}
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) {
-		s.broken.Store(&err)
-	}
-	if err != nil {
-		return err
-	}
-	s.broken.Store(nil)
-	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
-	defer cancel()
-	s.snap.wait(ctx.Done(), rev)
-	return nil
-}
-
-// Healthy returns why logins and changes are not possible now; nil when they are.
-func (s *Service) Healthy() error {
-	if err := s.broken.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // row begins the audit row of one operation.

@@ -241,19 +241,26 @@ func (s *snapshot) anyEmergency() (site Site) {
 	return site
 }
 
-// wait blocks until the snapshot has reached rev or ctx ends.
-func (s *snapshot) wait(done <-chan struct{}, rev Rev) {
+// wait blocks until the snapshot has reached rev, and tells whether it has, or until
+// done is closed.
+func (s *snapshot) wait(done <-chan struct{}, rev Rev) bool {
+	return s.until(done, func() bool { return s.rev >= rev })
+}
+
+// until blocks until the snapshot is as asked for, and tells whether it is, or until
+// done is closed. so is called under the lock.
+func (s *snapshot) until(done <-chan struct{}, so func() bool) bool {
 	for {
 		s.mu.RLock()
-		reached, changed := s.rev >= rev, s.changed
+		reached, changed := so(), s.changed
 		s.mu.RUnlock()
 		if reached {
-			return
+			return true
 		}
 		select {
 		case <-changed:
 		case <-done:
-			return
+			return false
 		}
 	}
 }

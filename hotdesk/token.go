@@ -12,6 +12,7 @@ type Token struct {
 	Device  DeviceID // device token
 	Number  uint64
 	Current bool // a device token: the device exists and this is its present one, or one that its phone has not been told to change yet
+	Late    bool // it is not current by a snapshot that is late: it may be all the same
 }
 
 // URLToken is the token in a device's own provisioning URL: id, number and 128
@@ -72,6 +73,7 @@ func (s *Service) ReadToken(text string) (t Token, ok bool) {
 		defer s.snap.mu.RUnlock()
 		d := s.snap.devices[t.Device]
 		t.Current = d != nil && n <= d.URLNumber && n >= d.oldestURL(s.snap.fetched[t.Device])
+		t.Late = !t.Current && s.late()
 		return t, true
 	}
 	s.snap.mu.RLock()

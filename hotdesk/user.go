@@ -37,9 +37,12 @@ func (s *Service) User(ext Extension) (UserView, error) {
 	return s.snap.user(ext, s.now()), nil
 }
 
-func (s *snapshot) user(ext Extension, now time.Time) UserView {
-	v := UserView{User: *s.users[ext], Devices: slices.Clone(s.rings[ext])}
-	if until := s.userLocks[ext]; now.Before(until) {
+func (s *snapshot) user(ext Extension, now time.Time) UserView { return s.view(*s.users[ext], now) }
+
+// view adds to a user what else is known of the extension. The caller holds the lock.
+func (s *snapshot) view(u User, now time.Time) UserView {
+	v := UserView{User: u, Devices: slices.Clone(s.rings[u.Extension])}
+	if until := s.userLocks[u.Extension]; now.Before(until) {
 		v.LockedUntil = until
 	}
 	return v
@@ -181,10 +184,13 @@ func (s *Service) UpdateUser(ctx context.Context, ext Extension, spec UserSpec, 
 
 func (s *Service) saveUser(ctx context.Context, ext Extension, spec UserSpec, by string) (UserView, error) {
 	spec.Extension = string(ext)
-	if _, err := s.Apply(ctx, Desired{Users: []UserSpec{spec}}, ApplyOptions{By: by}); err != nil {
+	_, saved, err := s.apply(ctx, Desired{Users: []UserSpec{spec}}, ApplyOptions{By: by})
+	if err != nil {
 		return UserView{}, err
 	}
-	return s.User(ext)
+	s.snap.mu.RLock()
+	defer s.snap.mu.RUnlock()
+	return s.snap.view(*saved.users[ext], s.now()), nil // as it was written, not as a late snapshot has it
 }
 
 // RemoveUser deletes a user who is not logged in anywhere.

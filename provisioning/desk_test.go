@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,10 +41,35 @@ func (d *desk) now() time.Time { return time.Now().Add(time.Duration(d.later.Loa
 
 func (d *desk) wait(t time.Duration) { d.later.Add(int64(t)) }
 
-// flakyStore is a store that a test can switch off.
+// flakyStore is a store that a test can switch off, and whose feed it can hold back.
 type flakyStore struct {
 	hotdesk.Store
 	down atomic.Bool
+	late atomic.Pointer[chan struct{}] // while set, commits reach nobody's memory until it is closed
+}
+
+// holdBack keeps commits from the memory of the rules until the returned function
+// is called.
+func (s *flakyStore) holdBack() (goOn func()) {
+	gate := make(chan struct{})
+	s.late.Store(&gate)
+	return sync.OnceFunc(func() { s.late.Store(nil); close(gate) })
+}
+
+func (s *flakyStore) Watch(ctx context.Context, after hotdesk.Rev) iter.Seq2[hotdesk.Commit, error] {
+	return func(yield func(hotdesk.Commit, error) bool) {
+		for c, err := range s.Store.Watch(ctx, after) {
+			if gate := s.late.Load(); gate != nil {
+				select {
+				case <-*gate:
+				case <-ctx.Done():
+				}
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
 }
 
 func (s *flakyStore) Update(ctx context.Context, fn func(hotdesk.Txn) error) (hotdesk.Rev, error) {

@@ -75,8 +75,12 @@ func (s *Server) Secrets(id hotdesk.DeviceID) ([]hotdesk.Secret, error) {
 	}, nil
 }
 
-// render builds the neutral description of the phone and has it written.
+// render builds the neutral description of the phone and has it written. A device
+// that no phone has claimed has no secret, and so no file: ErrConflict.
 func (s *Server) render(p hotdesk.Phone, version uint64) (phonetemplates.File, error) {
+	if p.Device.Generation == 0 {
+		return phonetemplates.File{}, fmt.Errorf("%w: no phone has claimed %s yet, so there is no file of it", hotdesk.ErrConflict, p.Device.ID)
+	}
 	layers := s.Desk.Layers(p)
 	named := make([]phonetemplates.Layer, len(layers))
 	for i, l := range layers {

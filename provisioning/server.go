@@ -34,6 +34,7 @@ type Desk interface {
 	Sites() []hotdesk.Site
 	Site(name string) (hotdesk.Site, error)
 	Now() time.Time
+	Late() bool
 	Layers(hotdesk.Phone) []hotdesk.Parameter
 	DialPlan(hotdesk.Phone) hotdesk.DialPlan
 	Claim(ctx context.Context, mac hotdesk.MAC, site, source string) (hotdesk.Phone, error)
@@ -134,6 +135,10 @@ func (s *Server) getBare(c *gin.Context) {
 	}
 }
 
+// lateReason: what was written is not in memory yet, so nobody can say now what this
+// phone is.
+const lateReason = "the server is busy writing; the phone comes again"
+
 // own serves a device by its own URL. A token that was issued but is not in use
 // any more lets the phone go, from a site's networks: it is never left bricked.
 func (s *Server) own(q *inquiry, token hotdesk.Token) {
@@ -149,6 +154,10 @@ func (s *Server) own(q *inquiry, token hotdesk.Token) {
 		default:
 			s.serve(q, p, "served", "by its own URL")
 		}
+		return
+	}
+	if token.Late {
+		q.later(lateReason)
 		return
 	}
 	site, ok := s.siteOf(q.Request.RemoteAddr)
@@ -224,6 +233,10 @@ func (s *Server) claim(q *inquiry, p hotdesk.Phone, site string) {
 			q.notFound("the device was removed meanwhile")
 			return
 		}
+		if !p.Device.Claimed {
+			q.later(lateReason)
+			return
+		}
 		s.returning(q, p, site)
 	case errors.Is(err, hotdesk.ErrBlocked):
 		q.is("holding", "the device is blocked")
@@ -264,6 +277,10 @@ func (s *Server) returning(q *inquiry, p hotdesk.Phone, site string) {
 		return
 	}
 	reason := "the device is claimed: the phone must send its HTTP password"
+	if given && s.Desk.Late() {
+		q.later(lateReason)
+		return
+	}
 	if given {
 		reason = "wrong HTTP password"
 	}
@@ -308,6 +325,9 @@ func (s *Server) serve(q *inquiry, p hotdesk.Phone, verdict, why string) bool {
 		q.is("unchanged", why)
 	}
 	s.Live.Admitted(p.Device.ID)
+	if p.Late {
+		return true // the phone is asked to fetch again: what was not the claim's own may be old
+	}
 	if err := s.Desk.Fetched(context.WithoutCancel(q.Request.Context()), p.Device.ID, p.Device.Wanted); err != nil {
 		s.Log.Warn("fetch not stored; the phone will be asked to fetch again", "device", string(p.Device.ID), "err", err)
 	}

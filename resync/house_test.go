@@ -143,28 +143,27 @@ func (h *house) Prepare(_ context.Context, id hotdesk.DeviceID) (string, []hotde
 	return h.digest[id], h.ladder, h.broken
 }
 
-func (h *house) Prepared(_ context.Context, id hotdesk.DeviceID, digest string) (bool, error) {
+func (h *house) Prepared(_ context.Context, was hotdesk.Device, digest string) (hotdesk.Device, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := h.phones[id]
-	if p == nil || p.Device.Digest == digest {
-		return false, nil
+	p := h.phones[was.ID]
+	if p == nil || was.Digest == digest {
+		return was, nil
 	}
 	if wait := h.storing; wait > 0 {
 		h.storing = 0
 		h.mu.Unlock()
 		time.Sleep(wait)
 		h.mu.Lock()
-		if p.Device.Digest == digest { // another look has stored it
-			return false, nil
-		}
 	}
-	changed := p.Device.Digest != ""
-	if changed {
+	if p.Device.Wanted != was.Wanted || p.Device.Digest == digest {
+		return p.Device, nil
+	}
+	if p.Device.Digest != "" {
 		p.Device.Wanted++
 	}
 	p.Device.Digest = digest
-	return changed, nil
+	return p.Device, nil
 }
 
 func (h *house) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {

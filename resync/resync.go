@@ -28,7 +28,7 @@ type Desk interface {
 	Phones() []hotdesk.Phone
 	User(hotdesk.Extension) (hotdesk.UserView, error)
 	Behind() []hotdesk.DeviceID
-	Prepared(ctx context.Context, id hotdesk.DeviceID, digest string) (changed bool, err error)
+	Prepared(ctx context.Context, was hotdesk.Device, digest string) (hotdesk.Device, error)
 	Held(hotdesk.DeviceID) bool
 }
 
@@ -247,12 +247,8 @@ func (r *Resync) prepare(ctx context.Context, p hotdesk.Phone) (hotdesk.Phone, t
 	if len(ladder) > 0 {
 		within = ladder[0].ApplyWithin
 	}
-	changed, err := r.desk.Prepared(ctx, id, digest)
-	if err != nil {
+	if p.Device, err = r.desk.Prepared(ctx, p.Device, digest); err != nil {
 		r.log.Warn("digest not stored; it will be tried again", "device", string(id), "err", err)
-	} else if changed {
-		p, err = r.desk.Phone(id)
-		return p, within, err
 	}
 	return p, within, nil
 }
