@@ -28,9 +28,10 @@ type house struct {
 	broken  error         // of Prepare
 	answers time.Duration // how long phones take to answer a NOTIFY
 	storing time.Duration // how long the next digest takes to be stored
+	renders int           // calls of Prepare
+	slow    time.Duration // how long each of them takes
 	sent    []string      // "HD0001 0.5s check-sync"
 	events  []string
-	renders int // calls of Prepare
 }
 
 const applyWithin = 60 * time.Second
@@ -137,6 +138,12 @@ func (h *house) Held(id hotdesk.DeviceID) bool {
 }
 
 func (h *house) Prepare(_ context.Context, id hotdesk.DeviceID) (string, []hotdesk.CheckSync, error) {
+	h.mu.Lock()
+	slow := h.slow
+	h.mu.Unlock()
+	if slow > 0 {
+		time.Sleep(slow)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.renders++

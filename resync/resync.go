@@ -41,12 +41,18 @@ const (
 	answerWait  = 8 * time.Second        // for the phone's answer to the NOTIFY
 	bulkGap     = 50 * time.Millisecond  // between check-syncs that nobody at a desk waits for: 20 a second
 	lookAgain   = 30 * time.Second       // state is looked at again without any event
+	longestRest = 50 * time.Millisecond  // between two devices of a wide look
 )
 
 // pauses between the gentle tries.
 var pauses = []time.Duration{10 * time.Second, 30 * time.Second}
 
 // Resync is the loop. New builds it, Serve runs it.
+//
+// Nobody at a desk waits for a wide look: events are only noted (listen), the devices
+// that they name are looked at in the background, one by one, each in its own time,
+// those that somebody may stand at before all others (lookers), and a check-sync that
+// a person waits for is due before anything is rendered (begin).
 type Resync struct {
 	desk   Desk
 	live   *hotdesk.Live
@@ -59,23 +65,39 @@ type Resync struct {
 	work     map[hotdesk.DeviceID]*job
 	busy     map[hotdesk.DeviceID]bool   // a NOTIFY is under way
 	told     map[hotdesk.DeviceID]uint64 // versions that were told to be current
+	unstored map[hotdesk.DeviceID]bool   // digests that could not be stored
+	person   agenda                      // jobs that somebody at a desk waits for
+	bulk     agenda                      // and those that nobody does
 	nextBulk time.Time                   // before it nobody at a desk is waiting
+	touched  queue                       // devices to be looked at, whose own state has changed
+	wide     queue                       // and those that a wide change may have changed
+	looked   map[hotdesk.DeviceID]chan struct{}
 	wake     chan struct{}
-	looking  chan struct{} // held by the one who compares a device's state with its job
 	sending  sync.WaitGroup
 }
 
 // job is one phone that is behind.
 type job struct {
-	wanted   uint64        // the version the tries are for
-	within   time.Duration // that the phone needs to apply it
-	tries    int           // gentle ones
-	rebooted bool          // the stronger form was sent for this version
-	due      time.Time     // of the next try
-	applies  time.Time     // until then the phone works on the file that it has fetched
-	bulk     bool          // caused by a wide change, not by somebody at the desk
-	hourly   bool          // it ignores us; only a phone that comes anew is told before its time
-	since    time.Time     // of the registration that the last try went to
+	id       hotdesk.DeviceID
+	wanted   uint64              // the version the tries are for
+	ladder   []hotdesk.CheckSync // as the file was prepared; empty until then
+	tries    int                 // gentle ones
+	rebooted bool                // the stronger form was sent for this version
+	due      time.Time           // of the next try
+	applies  time.Time           // until then the phone works on the file that it has fetched
+	bulk     bool                // caused by a wide change, not by somebody at the desk
+	hourly   bool                // it ignores us; only a phone that comes anew is told before its time
+	since    time.Time           // of the registration that the last try went to
+	at       time.Time           // when it is looked at again, while it is on an agenda
+	place    int                 // on its agenda; -1: on none
+}
+
+// within is how long the phone needs to apply its file.
+func (j *job) within() time.Duration {
+	if len(j.ladder) > 0 {
+		return j.ladder[0].ApplyWithin
+	}
+	return time.Minute
 }
 
 // cause is why a device is looked at.
@@ -101,25 +123,28 @@ func New(desk Desk, live *hotdesk.Live, files Files, phones Phones, now func() t
 	}
 	return &Resync{
 		desk: desk, live: live, files: files, phones: phones, now: now, log: log,
-		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, told: map[hotdesk.DeviceID]uint64{}, wake: make(chan struct{}, 1),
-		looking: make(chan struct{}, 1),
+		work: map[hotdesk.DeviceID]*job{}, busy: map[hotdesk.DeviceID]bool{}, told: map[hotdesk.DeviceID]uint64{},
+		unstored: map[hotdesk.DeviceID]bool{}, looked: map[hotdesk.DeviceID]chan struct{}{},
+		touched: newQueue(), wide: newQueue(), wake: make(chan struct{}, 1),
 	}, nil
 }
 
 // Serve works until ctx ends.
 func (r *Resync) Serve(ctx context.Context) error {
+	// What happens from here on is heard, whenever the listener gets going.
+	after := r.live.LastEvent()
 	for _, p := range r.desk.Phones() {
 		if p.Current() {
 			r.told[p.Device.ID] = p.Device.Wanted // before we began
 		}
 	}
-	// What happens from here on is heard, whenever the listener gets going.
-	after := r.live.LastEvent()
-	var listening sync.WaitGroup
-	listening.Go(func() { r.listen(ctx, after) })
-	defer listening.Wait()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { r.listen(ctx, after) })
+	helpers.Go(func() { r.lookTouched(ctx) })
+	helpers.Go(func() { r.lookWide(ctx) })
+	defer helpers.Wait()
 	defer r.sending.Wait()
-	r.lookAtAll(ctx)
+	r.lookAtAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	sweep := r.now().Add(lookAgain)
@@ -136,42 +161,43 @@ func (r *Resync) Serve(ctx context.Context) error {
 			return nil
 		}
 		if !r.now().Before(sweep) {
-			for _, id := range r.desk.Behind() {
-				r.look(ctx, id, wide)
-			}
+			r.sweep()
 			sweep = r.now().Add(lookAgain)
 		}
 	}
 }
 
-// listen follows the events; each one says which device to look at.
+// listen follows the events; each one says which device to look at. It renders and
+// stores nothing, so that it is never behind them for long.
 func (r *Resync) listen(ctx context.Context, after uint64) {
 	for ev := range r.live.Events(ctx, after) {
 		switch ev.Name {
 		case "site.saved", "pbx.saved", "parameter.saved", "settings.saved", "reset":
-			r.lookAtAll(ctx)
+			r.lookAtAll()
 		case "user.saved":
 			u, err := r.desk.User(ev.User)
 			if err != nil {
 				continue // removed meanwhile
 			}
 			for _, id := range u.Devices {
-				r.look(ctx, id, wide)
+				r.later(id)
 			}
 		case "device.registered":
 			r.again(ev.Device)
-			r.look(ctx, ev.Device, shown)
+			r.ready(ev.Device)
+			r.notice(ctx, ev.Device, shown)
 		case "device.fetched":
 			version, _ := ev.Data["version"].(uint64)
 			r.paused(ev.Device, version)
-			r.look(ctx, ev.Device, shown)
+			r.notice(ctx, ev.Device, shown)
 		case "device.unregistered", hotdesk.EventFree:
-			r.look(ctx, ev.Device, shown)
+			r.ready(ev.Device)
+			r.notice(ctx, ev.Device, shown)
 		case "device.config_updating", "device.config_current", "device.config_stale", "call.started", "call.answered", "call.ended", "login.failed":
 			continue
 		default:
 			if ev.Device != "" {
-				r.look(ctx, ev.Device, touched)
+				r.notice(ctx, ev.Device, touched)
 			}
 		}
 		r.rouse()
@@ -183,261 +209,4 @@ func (r *Resync) rouse() {
 	case r.wake <- struct{}{}:
 	default:
 	}
-}
-
-// lookAtAll renders every device once: a wide change may have changed any file.
-func (r *Resync) lookAtAll(ctx context.Context) {
-	for _, p := range r.desk.Phones() {
-		if ctx.Err() != nil {
-			return
-		}
-		r.look(ctx, p.Device.ID, wide)
-	}
-}
-
-// look compares one device's state and begins, keeps or ends its job. One at a
-// time: storing a digest takes a while, and what was read before it must not end
-// the job that a login has begun in between.
-func (r *Resync) look(ctx context.Context, id hotdesk.DeviceID, why cause) {
-	select {
-	case r.looking <- struct{}{}:
-		defer func() { <-r.looking }()
-	case <-ctx.Done():
-		return
-	}
-	p, err := r.desk.Phone(id)
-	if err != nil || !p.Device.Claimed {
-		r.drop(id)
-		return
-	}
-	var within time.Duration
-	if why != shown || p.Device.Digest == "" || !p.Current() && !r.has(id, p.Device.Wanted) {
-		if p, within, err = r.prepare(ctx, p); err != nil {
-			return
-		}
-	}
-	if p.Current() {
-		r.current(p)
-		return
-	}
-	r.mu.Lock()
-	j := r.work[id]
-	fresh := j == nil || j.wanted != p.Device.Wanted
-	if fresh {
-		j = &job{wanted: p.Device.Wanted, within: within, due: r.now(), bulk: why == wide}
-		r.work[id] = j
-	}
-	r.mu.Unlock()
-	if fresh {
-		r.live.Stale(id, false)
-		r.live.Publish("device.config_updating", id, "", map[string]any{"version": p.Device.Wanted})
-	}
-}
-
-// prepare renders the device's file and stores its digest, which may make a new
-// version wanted. It tells how long the phone needs to apply the file.
-func (r *Resync) prepare(ctx context.Context, p hotdesk.Phone) (hotdesk.Phone, time.Duration, error) {
-	id := p.Device.ID
-	digest, ladder, err := r.files.Prepare(ctx, id)
-	if err != nil {
-		r.log.Error("configuration cannot be prepared", "device", string(id), "err", err)
-		return p, 0, err
-	}
-	within := time.Minute
-	if len(ladder) > 0 {
-		within = ladder[0].ApplyWithin
-	}
-	if p.Device, err = r.desk.Prepared(ctx, p.Device, digest); err != nil {
-		r.log.Warn("digest not stored; it will be tried again", "device", string(id), "err", err)
-	}
-	return p, within, nil
-}
-
-// has tells whether there is a job for the version.
-func (r *Resync) has(id hotdesk.DeviceID, wanted uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j := r.work[id]
-	return j != nil && j.wanted == wanted
-}
-
-// current ends the job of a phone that runs what is wanted, and tells so once: also
-// of one that was faster than we could look.
-func (r *Resync) current(p hotdesk.Phone) {
-	id := p.Device.ID
-	r.mu.Lock()
-	news := r.told[id] != p.Device.Wanted
-	r.told[id] = p.Device.Wanted
-	_, had := r.work[id]
-	delete(r.work, id)
-	r.mu.Unlock()
-	if had || news {
-		r.live.Stale(id, false)
-		r.live.Publish("device.config_current", id, "", map[string]any{"version": p.Device.Wanted})
-	}
-}
-
-// drop forgets a device that has no phone any more.
-func (r *Resync) drop(id hotdesk.DeviceID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.work, id)
-	delete(r.told, id)
-}
-
-// again lets the next try come at once: the phone has just shown itself. One
-// that works on what it has fetched is left in peace, and one that ignores us
-// too, unless it comes anew.
-func (r *Resync) again(id hotdesk.DeviceID) {
-	reg, _ := r.live.Registration(id)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	j, soon := r.work[id], r.now().Add(afterCall)
-	if j == nil || j.tries == 0 || soon.Before(j.applies) || j.hourly && reg.Since.Equal(j.since) {
-		return
-	}
-	if j.due.After(soon) {
-		j.due = soon
-	}
-}
-
-// paused gives a phone that has fetched the wanted version the time it needs to
-// apply it. The fetch of an older one says nothing about the wanted one: events
-// come late, and the check-sync of a login in between must not wait for it.
-func (r *Resync) paused(id hotdesk.DeviceID, version uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if j := r.work[id]; j != nil && version >= j.wanted {
-		j.applies = r.now().Add(j.within)
-		j.due = j.applies
-	}
-}
-
-// send starts every check-sync that is due and returns when the next one is.
-func (r *Resync) send(ctx context.Context) (next time.Time) {
-	now := r.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, j := range r.work {
-		at := j.due
-		if r.busy[id] {
-			continue // its end wakes us
-		}
-		reg, registered := r.live.Registration(id)
-		if !registered {
-			continue // its registration is an event
-		}
-		inCall, free := r.live.InCall(id, "")
-		if inCall {
-			continue // its end is an event
-		}
-		if quiet := free.Add(afterCall); !free.IsZero() && quiet.After(at) {
-			at = quiet
-		}
-		// A phone that has just come has most likely fetched right before, and that
-		// is being written down.
-		if settled := reg.Since.Add(afterBoot); settled.After(at) {
-			at = settled
-		}
-		if j.bulk && r.nextBulk.After(at) {
-			at = r.nextBulk
-		}
-		if !at.After(now) {
-			if j.bulk {
-				r.nextBulk = now.Add(bulkGap)
-			}
-			r.busy[id], j.since = true, reg.Since
-			r.sending.Go(func() { r.try(ctx, id, j) })
-			continue
-		}
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return next
-}
-
-// try sends one check-sync and sets the time of the next.
-func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
-	defer r.rouse()
-	// The state may be ahead of the events: a phone that has just shown its new
-	// secret must not be asked again.
-	p, err := r.desk.Phone(id)
-	if err != nil || p.Current() {
-		r.done(id, j, lookAgain)
-		r.look(ctx, id, shown)
-		return
-	}
-	// In an emergency hold only what somebody at the desk has done reaches the phone:
-	// a login or logout gives it a new secret, a changed site or parameter does not.
-	if p.Fetched.Proven >= p.Device.Generation && r.desk.Held(id) {
-		r.done(id, j, lookAgain)
-		return
-	}
-	_, ladder, err := r.files.Prepare(ctx, id)
-	if err != nil || len(ladder) == 0 {
-		r.log.Error("phone cannot be told to fetch", "device", string(id), "err", err)
-		r.done(id, j, hourly)
-		return
-	}
-	r.mu.Lock()
-	cs, pause, stale := r.rung(id, j, ladder)
-	r.mu.Unlock()
-	if cs != nil {
-		ctx, cancel := context.WithTimeout(ctx, answerWait)
-		defer cancel()
-		if err := r.phones.CheckSync(ctx, id, *cs); err != nil {
-			r.log.Info("check-sync not answered", "device", string(id), "event", cs.Event, "err", err)
-		}
-	}
-	if stale && r.is(id, j) && r.live.Stale(id, true) {
-		r.live.Publish("device.config_stale", id, "", map[string]any{"version": j.wanted})
-	}
-	r.done(id, j, pause)
-}
-
-// is tells whether the job is still the device's: a login may have replaced it
-// while its NOTIFY was under way.
-func (r *Resync) is(id hotdesk.DeviceID, j *job) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.work[id] == j
-}
-
-func (r *Resync) done(id hotdesk.DeviceID, j *job, pause time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.busy, id)
-	if at := r.now().Add(pause); at.After(j.due) {
-		j.due = at
-	}
-}
-
-// rung chooses the form of the next check-sync: the gentle ones, then one
-// reboot when the device has been quiet and no emergency call holds it, then a
-// gentle one every hour. cs is nil when it has to wait. The caller holds the lock.
-func (r *Resync) rung(id hotdesk.DeviceID, j *job, ladder []hotdesk.CheckSync) (cs *hotdesk.CheckSync, pause time.Duration, stale bool) {
-	if j.tries <= len(pauses) {
-		pause = ladder[0].ApplyWithin
-		if j.tries < len(pauses) {
-			pause = pauses[j.tries]
-		}
-		j.tries++
-		return &ladder[0], pause, false
-	}
-	if !j.rebooted {
-		for i := range ladder {
-			if !ladder[i].Reboot {
-				continue
-			}
-			inCall, free := r.live.InCall(id, "")
-			if inCall || r.now().Sub(free) < quietReboot || r.desk.Held(id) {
-				return nil, quietReboot, false
-			}
-			j.rebooted = true
-			return &ladder[i], ladder[i].ApplyWithin, false
-		}
-	}
-	j.hourly = true
-	return &ladder[0], hourly, true
 }

@@ -389,7 +389,7 @@ func TestStateAheadOfEvents(t *testing.T) {
 }
 
 // A login that comes while the server starts, and stores what it has prepared,
-// must not be forgotten: the phone is told as soon as that is done.
+// must not be forgotten, nor wait for that: the phone is told at once, and once.
 func TestLoginDuringStart(t *testing.T) {
 	inHouseAfter(t, 1, func(h *house) {
 		h.phones["HD0001"].Device.Digest = ""
@@ -398,7 +398,11 @@ func TestLoginDuringStart(t *testing.T) {
 		h.after(500 * time.Millisecond)
 		h.bind("HD0001")
 		h.after(time.Second)
-		h.want("HD0001 1s gentle")
+		h.want("HD0001 500ms gentle")
+		h.fetch("HD0001")
+		h.register("HD0001", 2)
+		h.after(time.Hour)
+		h.want()
 	})
 }
 
