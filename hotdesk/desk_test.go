@@ -24,6 +24,7 @@ type desk struct {
 	clock *clock
 	store hotdesk.Store
 	stop  func()
+	quit  func() // as stop, but the store stays open
 }
 
 // clock is the injected Now.
@@ -142,13 +143,16 @@ func (d *desk) start(closeStore func() error) {
 	case err := <-done:
 		d.t.Fatal(err)
 	}
+	d.quit = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			d.t.Error(err)
+		}
+	})
 	var once sync.Once
 	d.stop = func() {
 		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				d.t.Error(err)
-			}
+			d.quit()
 			if err := closeStore(); err != nil {
 				d.t.Error(err)
 			}

@@ -115,7 +115,8 @@ func changing(id DeviceID, row AuditRow, change func(tx Txn, d *Device) error) f
 }
 
 // UpdateDevice changes what an administrator may change of a device, unless it is
-// in an emergency hold.
+// in an emergency hold. It ends no session and its phone is told after the call, so
+// that it need not wait for the end of one.
 func (s *Service) UpdateDevice(ctx context.Context, id DeviceID, spec DeviceSpec, by string) error {
 	if spec.Blocked != nil {
 		return fmt.Errorf("%w: use block and unblock", ErrInvalid)
@@ -140,12 +141,9 @@ func (s *Service) UpdateDevice(ctx context.Context, id DeviceID, spec DeviceSpec
 }
 
 // Block shuts a device: its session ends, it cannot register and only its
-// emergency calls pass, for which its secret stays good. It waits for the end of a call (ErrDeviceInCall).
+// emergency calls pass, for which its secret stays good. Errors: as MayDisturb.
 func (s *Service) Block(ctx context.Context, id DeviceID, by string) error {
-	if busy, _ := s.live.InCall(id, ""); busy {
-		return ErrDeviceInCall
-	}
-	if err := s.holdError(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	row := s.row("device.blocked", by)
@@ -167,10 +165,9 @@ func (s *Service) endSession(tx Txn, d *Device, row AuditRow, why string) error 
 	return b.seat(current, why)
 }
 
-// Unblock opens a blocked device again, unless it is in an emergency hold: its
-// secret changes.
+// Unblock opens a blocked device again: its secret changes. Errors: as MayDisturb.
 func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
-	if err := s.holdError(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	return s.changeDevice(ctx, id, s.row("device.unblocked", by), func(_ Txn, d *Device) error {
@@ -183,9 +180,9 @@ func (s *Service) Unblock(ctx context.Context, id DeviceID, by string) error {
 // Rotate gives the device a new SIP secret, provisioning URL and HTTP password.
 // The old ones hold until the phone has proven the new secret: then it has read
 // the file that tells it all three. With now, the older SIP secrets end at once.
-// Not in an emergency hold: the called back phone must ring.
+// Errors: as MayDisturb (the phone must ring when the emergency centre calls back).
 func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) error {
-	if err := s.holdError(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	return s.changeDevice(ctx, id, s.row("device.rotated", by), func(tx Txn, d *Device) error {
@@ -206,9 +203,10 @@ func (s *Service) Rotate(ctx context.Context, id DeviceID, now bool, by string) 
 	})
 }
 
-// Release makes a claimed device claimable again, by a phone that was reset.
+// Release makes a claimed device claimable again, by a phone that was reset. Its
+// session ends. Errors: as MayDisturb.
 func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
-	if err := s.holdError(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	row := s.row("device.released", by)
@@ -229,6 +227,7 @@ func (s *Service) Release(ctx context.Context, id DeviceID, by string) error {
 
 // Replace gives a device another phone: the HD number, desk and keys stay, the
 // old phone is let go and the new one is claimed when it comes. Its session ends.
+// Errors: as MayDisturb, ErrUnknownModel, ErrConflict.
 func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by string) error {
 	if err := s.MayDisturb(id); err != nil {
 		return err
@@ -273,12 +272,9 @@ func (s *Service) Replace(ctx context.Context, id DeviceID, mac MAC, model, by s
 }
 
 // RemoveDevice deletes a device that nobody uses. Its HD number is not given out
-// again.
+// again. Errors: as MayDisturb, ErrNotFound, ErrInUse.
 func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) error {
-	if busy, _ := s.live.InCall(id, ""); busy {
-		return ErrDeviceInCall
-	}
-	if err := s.holdError(id); err != nil {
+	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
 	row := s.row("device.removed", by)

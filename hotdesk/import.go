@@ -137,7 +137,7 @@ func (s *Service) changeable(before, after Device) error {
 	if equal(before, after) {
 		return nil
 	}
-	if after.Blocked && !before.Blocked {
+	if after.Blocked != before.Blocked { // a session ends, or the secret changes
 		return s.MayDisturb(before.ID)
 	}
 	if err := s.holdError(before.ID); err != nil {

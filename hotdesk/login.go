@@ -33,10 +33,12 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 	row := s.row("session.started", string(r.By))
 	row.Device, row.User = r.Device, r.User
 	named(&row, r.Name)
-	if r.By == ByAdmin || r.By == ByAPI {
+	if r.By != ByIVR {
 		if err := s.fromAfar(r, p.Site); err != nil {
 			return LoginResult{}, err
 		}
+	}
+	if r.By == ByAdmin || r.By == ByAPI {
 		return s.bind(ctx, r, row, attempt{}, nil)
 	}
 	hash, a, err := s.checkPIN(ctx, r.Device, r.User, r.PIN)
@@ -52,10 +54,11 @@ func (s *Service) Login(ctx context.Context, r LoginRequest) (LoginResult, error
 }
 
 // fromAfar refuses a login by somebody who is not at the desk when it would end a
-// session that a logout by the same could not end: of a device in an emergency
-// hold, or, where the user's other session moves, in a call or of another site.
+// session that a logout by the same could not end: of a device that may not be
+// disturbed, or, where the user's other session moves, of one that may not or is of
+// another site.
 func (s *Service) fromAfar(r LoginRequest, site Site) error {
-	if err := s.holdError(r.Device); err != nil || site.SecondPhone != "move" {
+	if err := s.MayDisturb(r.Device); err != nil || site.SecondPhone != "move" {
 		return err
 	}
 	for _, id := range s.bound(r.User) {

@@ -21,13 +21,8 @@ func (s *Service) Logout(ctx context.Context, r LogoutRequest) (LogoutResult, er
 	case p.Device.Type == Fixed:
 		return LogoutResult{}, ErrFixedDevice
 	}
-	if busy, _ := s.live.InCall(r.Device, r.Call); busy {
-		return LogoutResult{}, ErrDeviceInCall
-	}
-	if r.By != ByIVR {
-		if err := s.mayEnd(r, p); err != nil {
-			return LogoutResult{}, err
-		}
+	if err := s.mayEnd(r, p); err != nil {
+		return LogoutResult{}, err
 	}
 	row := s.row("session.ended", string(r.By))
 	named(&row, r.Name)
@@ -71,10 +66,17 @@ func (s *Service) Logout(ctx context.Context, r LogoutRequest) (LogoutResult, er
 	return res, nil
 }
 
-// mayEnd refuses a logout by somebody who is not at the desk when one of the sessions
-// that it would end is of a device in an emergency hold, or elsewhere in a call.
+// mayEnd refuses a logout while the device has another call up than the asking one
+// and, by somebody who is not at the desk, when one of the sessions that it would end
+// is of a device that may not be disturbed.
 func (s *Service) mayEnd(r LogoutRequest, p Phone) error {
-	if err := s.holdError(r.Device); err != nil || !r.Everywhere || p.Session == nil {
+	if r.By == ByIVR {
+		if busy, _ := s.live.InCall(r.Device, r.Call); busy {
+			return ErrDeviceInCall
+		}
+		return nil
+	}
+	if err := s.MayDisturb(r.Device); err != nil || !r.Everywhere || p.Session == nil {
 		return err
 	}
 	for _, id := range without(s.bound(p.Session.User), r.Device) {
@@ -146,38 +148,4 @@ func (b *unbinder) note(current Session, why string) error {
 		}
 	}
 	return audit(b.tx, row)
-}
-
-// emergencyHold is how long after an emergency call nothing that nobody at the
-// desk asked for may touch the device (rule 8).
-const emergencyHold = time.Hour
-
-// HoldEmergency begins the emergency hold of a device. It is called when the
-// call is placed and again when it ends.
-func (s *Service) HoldEmergency(ctx context.Context, id DeviceID) error {
-	until := s.now().Add(emergencyHold).UTC()
-	return s.update(ctx, func(tx Txn) error { return put(tx, holdKey(id), until) })
-}
-
-// HeldUntil is when the device's emergency hold ends; zero when there is none.
-func (s *Service) HeldUntil(id DeviceID) time.Time {
-	s.snap.mu.RLock()
-	defer s.snap.mu.RUnlock()
-	if until := s.snap.holds[id]; s.now().Before(until) {
-		return until
-	}
-	return time.Time{}
-}
-
-// Held tells whether the device is in its emergency hold.
-func (s *Service) Held(id DeviceID) bool { return !s.HeldUntil(id).IsZero() }
-
-// holdError says why nobody but the person at the desk may change the device now.
-func (s *Service) holdError(id DeviceID) error {
-	until := s.HeldUntil(id)
-	if until.IsZero() {
-		return nil
-	}
-	return fmt.Errorf("%w: an emergency call was made from %s; until %s only the person at the desk can log in or out, by code",
-		ErrEmergencyHold, id, until.UTC().Format(time.RFC3339))
 }

@@ -294,15 +294,6 @@ func endBinding(tx Txn, id DeviceID, row AuditRow, why string) error {
 	return errors.Join(err, put(tx, seatsKey(current.User), seats))
 }
 
-// MayDisturb says why nobody but the person at the desk may end the session or touch
-// the phone now: ErrDeviceInCall, ErrEmergencyHold.
-func (s *Service) MayDisturb(id DeviceID) error {
-	if busy, _ := s.live.InCall(id, ""); busy {
-		return ErrDeviceInCall
-	}
-	return s.holdError(id)
-}
-
 // bound lists where a user is logged in.
 func (s *Service) bound(ext Extension) []DeviceID {
 	s.snap.mu.RLock()

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,6 +64,7 @@ type Service struct {
 	snap       *snapshot
 	transports []string
 	noHTTPS    bool
+	holds      *holds
 	ready      chan struct{}
 	broken     atomic.Pointer[error] // why the last transaction could not be written; nil when it was
 	committed  atomic.Uint64         // the highest revision that a transaction of ours has written
@@ -88,7 +90,7 @@ func New(o Options) (*Service, error) {
 	}
 	return &Service{
 		store: o.Store, vault: o.Vault, live: o.Live, models: models, realm: o.Realm, parameter: o.Parameter,
-		now: o.Now, log: o.Log, snap: newSnapshot(), ready: make(chan struct{}), transports: o.Transports, noHTTPS: o.NoHTTPS,
+		now: o.Now, log: o.Log, snap: newSnapshot(), holds: newHolds(), ready: make(chan struct{}), transports: o.Transports, noHTTPS: o.NoHTTPS,
 	}, nil
 }
 
@@ -108,6 +110,9 @@ func (s *Service) Serve(ctx context.Context) error {
 		return err
 	}
 	close(s.ready)
+	var holding sync.WaitGroup
+	holding.Go(func() { s.storeHolds(ctx) })
+	defer holding.Wait()
 	for {
 		err = s.follow(ctx, rev)
 		if ctx.Err() != nil {

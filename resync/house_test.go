@@ -131,10 +131,16 @@ func (h *house) Behind() []hotdesk.DeviceID {
 	return ids
 }
 
-func (h *house) Held(id hotdesk.DeviceID) bool {
+func (h *house) MayDisturb(id hotdesk.DeviceID) error {
+	if busy, _ := h.live.InCall(id, ""); busy {
+		return hotdesk.ErrDeviceInCall
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.held[id]
+	if h.held[id] {
+		return hotdesk.ErrEmergencyHold
+	}
+	return nil
 }
 
 func (h *house) Prepare(_ context.Context, id hotdesk.DeviceID) (string, []hotdesk.CheckSync, error) {

@@ -29,7 +29,7 @@ type Desk interface {
 	User(hotdesk.Extension) (hotdesk.UserView, error)
 	Behind() []hotdesk.DeviceID
 	Prepared(ctx context.Context, was hotdesk.Device, digest string) (hotdesk.Device, error)
-	Held(hotdesk.DeviceID) bool
+	MayDisturb(hotdesk.DeviceID) error
 }
 
 // The pace (design: check-sync).

@@ -113,7 +113,7 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	}
 	// In an emergency hold only what somebody at the desk has done reaches the phone:
 	// a login or logout gives it a new secret, a changed site or parameter does not.
-	if p.Fetched.Proven >= p.Device.Generation && r.desk.Held(id) {
+	if !waits(p) && r.desk.MayDisturb(id) != nil {
 		r.done(id, j, lookAgain)
 		return
 	}
@@ -183,8 +183,8 @@ func (r *Resync) rung(id hotdesk.DeviceID, j *job, ladder []hotdesk.CheckSync) (
 			if !ladder[i].Reboot {
 				continue
 			}
-			inCall, free := r.live.InCall(id, "")
-			if inCall || r.now().Sub(free) < quietReboot || r.desk.Held(id) {
+			_, free := r.live.InCall(id, "")
+			if r.now().Sub(free) < quietReboot || r.desk.MayDisturb(id) != nil {
 				return nil, quietReboot, false
 			}
 			j.rebooted = true
