@@ -149,7 +149,9 @@ func (s *Service) mergeDevice(d Device, spec DeviceSpec, t *target) (Device, err
 			return d, err
 		}
 	}
-	return d, cleanText(where+": desk", d.Desk)
+	said := texts{where: where}
+	said.check("desk", spec.Desk)
+	return d, said.err
 }
 
 // siteHint says what to do about the name of a site that is not there.

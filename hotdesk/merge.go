@@ -24,6 +24,9 @@ func (s *Service) merge(ctx context.Context, t *target, d Desired) error {
 		t.settings.merge(*d.Settings)
 	}
 	for _, spec := range d.Sites {
+		if err := spec.texts(); err != nil {
+			return err
+		}
 		site := defaultSite(spec.Name)
 		if old := t.sites[spec.Name]; old != nil {
 			site = *old
@@ -226,6 +229,9 @@ func (site *Site) merge(spec SiteSpec) {
 }
 
 func (s *Service) mergePBX(p *PBX, spec PBXSpec) error {
+	if err := spec.texts(); err != nil {
+		return err
+	}
 	set(&p.Mode, spec.Mode)
 	set(&p.Domain, spec.Domain)
 	set(&p.Proxy, spec.Proxy)
@@ -296,6 +302,9 @@ func (spec UserSpec) strongPIN() error {
 
 func (s *Service) mergeUser(ctx context.Context, u *User, spec UserSpec) error {
 	where := "user " + string(u.Extension)
+	if err := spec.texts(); err != nil {
+		return err
+	}
 	set(&u.Name, spec.Name)
 	set(&u.Enabled, spec.Enabled)
 	set(&u.HotDesk, spec.HotDesk)

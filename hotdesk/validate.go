@@ -176,12 +176,7 @@ func (t *target) checkSite(site *Site, codes dial.Codes) error {
 			return fmt.Errorf("%w: %s: emergency.routes: there is no pbx %q", ErrInvalid, where, r.PBX)
 		}
 	}
-	for _, line := range slices.Sorted(maps.Values(site.Emergency.Address)) {
-		if err := cleanText(where+": emergency.address", line); err != nil {
-			return err
-		}
-	}
-	return cleanText(where+": emergency.caller_id", site.Emergency.CallerID)
+	return nil
 }
 
 // hides refuses a user whose extension is one of the site's emergency numbers,
@@ -224,9 +219,6 @@ func (p *PBX) check() error {
 		}
 	}
 	for _, text := range []string{p.Domain, p.Proxy, p.Account.AuthUser} {
-		if err := cleanText(where, text); err != nil {
-			return err
-		}
 		if strings.ContainsAny(text, " <>\"") {
 			return fmt.Errorf("%w: %s: %q has characters that do not belong there", ErrInvalid, where, text)
 		}
@@ -250,19 +242,9 @@ func (t *target) checkUser(u *User, reserved []string) error {
 	if err := checkLanguage(where, u.Language); err != nil {
 		return err
 	}
-	for _, text := range []string{u.Name, u.CallerID, u.OffDesk} {
-		if err := cleanText(where, text); err != nil {
-			return err
-		}
-	}
 	for i, k := range u.Keys {
 		if !slices.Contains([]string{"blf", "speed", "line", "dtmf", "park", "voicemail", "none"}, k.Type) {
 			return fmt.Errorf("%w: %s: keys[%d].type: %q must be one of blf, speed, line, dtmf, park, voicemail, none", ErrInvalid, where, i, k.Type)
-		}
-		for _, text := range []string{k.Value, k.Label} {
-			if err := cleanText(fmt.Sprintf("%s: keys[%d]", where, i), text); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -277,20 +259,6 @@ func checkLanguage(where, code string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s: language: %q must be written like it, en or ru", ErrInvalid, where, code)
-}
-
-// cleanText refuses what could break out of a configuration file or a SIP
-// header: control characters, line breaks first of all, and overlong text.
-func cleanText(where, text string) error {
-	if len(text) > 200 {
-		return fmt.Errorf("%w: %s: text of %d bytes; 200 is the most", ErrInvalid, where, len(text))
-	}
-	for _, r := range text {
-		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' || r == '\u0085' {
-			return fmt.Errorf("%w: %s: text must not have line breaks or control characters", ErrInvalid, where)
-		}
-	}
-	return nil
 }
 
 // checkPINStrength refuses PINs that are missing, of the wrong length or the

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"text/template"
 	"text/template/parse"
-	"unicode/utf8"
 
+	"hotdeskd/internal/cleantext"
 	"hotdeskd/internal/phonefile"
 )
 
@@ -219,18 +219,18 @@ func escapeList(list *parse.ListNode) {
 	}
 }
 
-// check refuses a value that would end its line, or that a file cannot hold.
+// check refuses a value that would end its line, or that a file cannot hold, by the
+// rule that the texts were stored by.
 func check(value string) error {
-	if !utf8.ValidString(value) {
-		return fmt.Errorf("%w: it is not UTF-8", ErrValue)
-	}
-	for _, r := range value {
-		if r < ' ' || r == 0x7f || r == '\u0085' || r == '\u2028' || r == '\u2029' || r == '\ufffd' || r == '\ufffe' || r == '\uffff' {
-			return fmt.Errorf("%w: line breaks and control characters", ErrValue)
-		}
+	if err := cleantext.Check(value); err != nil {
+		return fmt.Errorf("%w: %w", ErrValue, err)
 	}
 	return nil
 }
+
+// Clean leaves out of a stored text what Render would refuse: one that was stored by
+// an older version must not leave the phone without its file.
+func Clean(text string) string { return cleantext.Clean(text) }
 
 // escape makes a value safe in a dialect, or refuses it. Space at its ends is not
 // kept by any of them.

@@ -84,7 +84,10 @@ func (s *Server) render(p hotdesk.Phone, version uint64) (phonetemplates.File, e
 	layers := s.Desk.Layers(p)
 	named := make([]phonetemplates.Layer, len(layers))
 	for i, l := range layers {
-		named[i] = phonetemplates.Layer{Name: l.Layer, Values: l.Values}
+		named[i] = phonetemplates.Layer{Name: l.Layer, Values: make(map[string]string, len(l.Values))}
+		for key, value := range l.Values {
+			named[i].Values[key] = phonetemplates.Clean(value)
+		}
 		if l.ID != "" {
 			named[i].Name += " " + l.ID
 		}
@@ -111,9 +114,10 @@ func (s *Server) describe(p hotdesk.Phone, version uint64) phonetemplates.Phone 
 	first := phonetemplates.Key{Type: "speed", Value: plan.Login, Label: "Login"}
 	var keys []phonetemplates.Key
 	if u := p.User; u != nil {
-		account.DisplayName, account.Label = u.Name, string(u.Extension)
-		if u.Name != "" {
-			account.Label += " " + u.Name
+		name := phonetemplates.Clean(u.Name)
+		account.DisplayName, account.Label = name, string(u.Extension)
+		if name != "" {
+			account.Label += " " + name
 		} else {
 			account.DisplayName = string(u.Extension)
 		}
@@ -122,7 +126,7 @@ func (s *Server) describe(p hotdesk.Phone, version uint64) phonetemplates.Phone 
 		}
 		first = phonetemplates.Key{Type: "speed", Value: plan.Logout, Label: "Logout"}
 		for _, k := range u.Keys {
-			keys = append(keys, phonetemplates.Key(k))
+			keys = append(keys, phonetemplates.Key{Type: k.Type, Value: phonetemplates.Clean(k.Value), Label: phonetemplates.Clean(k.Label)})
 		}
 	}
 	if d.Type != hotdesk.Fixed {
@@ -133,11 +137,11 @@ func (s *Server) describe(p hotdesk.Phone, version uint64) phonetemplates.Phone 
 		Server: phonetemplates.Server{
 			URL: s.DeviceURL(d), User: string(d.ID), Password: s.Desk.HTTPPassword(d).Reveal(),
 		},
-		Language: p.Language(), TimeZone: p.Site.TimeZone, Country: p.Site.Country, NTP: p.Site.Phones.NTP,
-		AdminPassword: s.Desk.AdminPassword(d).Reveal(),
+		Language: p.Language(), TimeZone: p.Site.TimeZone, Country: p.Site.Country, NTP: phonetemplates.Clean(p.Site.Phones.NTP),
+		AdminPassword: phonetemplates.Clean(s.Desk.AdminPassword(d).Reveal()),
 		Dial: phonetemplates.DialPlan{
 			Emergency: plan.Emergency, Codes: plan.Codes, Prefixes: plan.Prefixes,
-			Extensions: p.Site.Dialing.Extensions, OutsidePrefix: p.Site.Dialing.OutsidePrefix,
+			Extensions: p.Site.Dialing.Extensions, OutsidePrefix: phonetemplates.Clean(p.Site.Dialing.OutsidePrefix),
 		},
 	}
 }

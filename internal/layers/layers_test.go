@@ -28,15 +28,16 @@ var allowed = map[string][]string{
 	"internal/layers":    {},
 	"internal/archive":   {},
 	"internal/certs":     {},
+	"internal/cleantext": {},
 	"internal/csvtable":  {"golang.org/x/text/encoding"},
 	"sip/guard":          {},
 	"sip/dialog":         {"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"sip/ingress":        {"github.com/emiago/sipgo", "github.com/icholy/digest"},
-	"phonetemplates":     {"internal/phonefile", "hotdesk/dial", "github.com/goccy/go-yaml"},
+	"phonetemplates":     {"internal/phonefile", "internal/cleantext", "hotdesk/dial", "github.com/goccy/go-yaml"},
 	"internal/simphone":  {"internal/phonefile", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/pion/rtp"},
 	"internal/fleet":     {"internal/simphone"},
 	// floor 1: the rules
-	"hotdesk": {"hotdesk/dial", "github.com/google/uuid"},
+	"hotdesk": {"hotdesk/dial", "internal/cleantext", "github.com/google/uuid"},
 	// floor 2: adapters, which do not know one another
 	"provisioning":    {"hotdesk", "phonetemplates", "github.com/gin-gonic/gin"},
 	"sip":             {"hotdesk", "sip/guard", "sip/ingress", "sip/dialog", "sip/trunk", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
