@@ -6,10 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,45 +189,12 @@ func (s *Service) load(ctx context.Context) (Rev, error) {
 	for _, c := range all.Changes {
 		stored[c.Key] = true
 	}
-	for key := range s.snap.keys() {
+	for _, key := range s.snap.keys() {
 		if !stored[key] {
 			all.Changes = append(all.Changes, Change{Key: key})
 		}
 	}
 	return all.Rev, s.take(all, false)
-}
-
-// keys lists the store keys of what is in memory, for the diff of load.
-func (s *snapshot) keys() iter.Seq[string] {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var all []string
-	for id := range s.devices {
-		all = append(all, deviceKey(id))
-	}
-	for mac := range s.macs {
-		all = append(all, macKey(mac))
-	}
-	for id := range s.bindings {
-		all = append(all, bindingKey(id))
-	}
-	for e := range s.users {
-		all = append(all, userKey(e))
-	}
-	for e := range s.seats {
-		all = append(all, seatsKey(e))
-	}
-	for name := range s.sites {
-		all = append(all, siteKey(name))
-	}
-	for name := range s.pbxs {
-		all = append(all, pbxKey(name))
-	}
-	for id := range s.holds {
-		all = append(all, holdKey(id))
-	}
-	all = slices.AppendSeq(all, maps.Keys(s.uses))
-	return slices.Values(slices.AppendSeq(all, maps.Keys(s.params)))
 }
 
 // follow applies commits as they come, until ctx ends or the feed breaks.
@@ -250,6 +214,7 @@ func (s *Service) follow(ctx context.Context, after Rev) error {
 func (s *Service) take(c Commit, tell bool) error {
 	edits := make([]edit, 0, len(c.Changes))
 	var touched []DeviceID
+	once := map[DeviceID]bool{} // a load touches every device
 	var rows []AuditRow
 	for _, change := range c.Changes {
 		if strings.HasPrefix(change.Key, AuditPrefix) {
@@ -262,12 +227,17 @@ func (s *Service) take(c Commit, tell bool) error {
 			}
 			continue
 		}
-		e, id, err := decodeChange(change)
+		k := kindOf(change.Key)
+		if k == nil {
+			continue
+		}
+		e, id, err := k.change(change)
 		if err != nil {
 			return err
 		}
 		edits = append(edits, e)
-		if id != "" && !slices.Contains(touched, id) {
+		if id != "" && !once[id] {
+			once[id] = true
 			touched = append(touched, id)
 		}
 	}

@@ -1,10 +1,8 @@
 package hotdesk
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +29,7 @@ type snapshot struct {
 	params    map[string]*Parameter // by key
 	uses      map[string]string     // by key; see refer.go
 	numbering Numbering
+	numbered  bool // there is a numbering
 	codes     dial.Codes
 	// derived
 	rings map[Extension][]DeviceID // devices that ring for a user, by id
@@ -58,95 +57,6 @@ func newSnapshot() *snapshot {
 	}
 }
 
-// edit is one decoded change, to be made under the lock.
-type edit func(*snapshot)
-
-// decodeChange turns a store change into an edit. touched is the device whose
-// derived values must be made anew afterwards.
-func decodeChange(c Change) (e edit, touched DeviceID, err error) {
-	kind, rest, _ := strings.Cut(strings.TrimPrefix(c.Key, "/"), "/")
-	switch kind {
-	case "device":
-		id := DeviceID(rest)
-		e, err = setOrDelete(c, func(s *snapshot) map[DeviceID]*Device { return s.devices }, id)
-		return e, id, err
-	case "mac":
-		mac, err := ParseMAC(rest)
-		if err != nil {
-			return nil, "", fmt.Errorf("stored key %s: %w", c.Key, err)
-		}
-		if c.Value == nil {
-			return func(s *snapshot) { delete(s.macs, mac) }, "", nil
-		}
-		id, err := decode[DeviceID](c.Key, c.Value)
-		return func(s *snapshot) { s.macs[mac] = id }, "", err
-	case "binding":
-		id := DeviceID(rest)
-		e, err = setOrDelete(c, func(s *snapshot) map[DeviceID]*Session { return s.bindings }, id)
-		return e, id, err
-	case "user":
-		e, err = setOrDelete(c, func(s *snapshot) map[Extension]*User { return s.users }, Extension(rest))
-	case "seats":
-		e, err = setOrDelete(c, func(s *snapshot) map[Extension]*Seats { return s.seats }, Extension(rest))
-	case "site":
-		e, err = setOrDelete(c, func(s *snapshot) map[string]*Site { return s.sites }, rest)
-	case "pbx":
-		e, err = setOrDelete(c, func(s *snapshot) map[string]*PBX { return s.pbxs }, rest)
-	case "param":
-		e, err = setOrDelete(c, func(s *snapshot) map[string]*Parameter { return s.params }, c.Key)
-	case "uses":
-		if c.Value == nil {
-			return func(s *snapshot) { delete(s.uses, c.Key) }, "", nil
-		}
-		op, err := decode[string](c.Key, c.Value)
-		return func(s *snapshot) { s.uses[c.Key] = op }, "", err
-	case "fetched":
-		id := DeviceID(rest)
-		var f Fetched
-		if c.Value != nil {
-			f, err = decode[Fetched](c.Key, c.Value)
-		}
-		return func(s *snapshot) { s.fetched[id] = f }, id, err
-	case "hold":
-		return untilEdit(c, func(s *snapshot) map[DeviceID]time.Time { return s.holds }, DeviceID(rest))
-	case "throttle":
-		var t Throttle
-		if c.Value != nil {
-			t, err = decode[Throttle](c.Key, c.Value)
-		}
-		switch scope, id, _ := strings.Cut(rest, "/"); scope {
-		case "d":
-			return func(s *snapshot) { s.locks[DeviceID(id)] = t.Until }, "", err
-		case "u":
-			return func(s *snapshot) { s.userLocks[Extension(id)] = t.Until }, "", err
-		}
-	case "numbering":
-		n, err := decode[Numbering](c.Key, c.Value)
-		if err != nil {
-			return nil, "", err
-		}
-		codes, err := n.Settings.Codes.table()
-		return func(s *snapshot) { s.numbering, s.codes = n, codes }, "", err
-	}
-	return e, "", err
-}
-
-func setOrDelete[K comparable, T any](c Change, in func(*snapshot) map[K]*T, id K) (edit, error) {
-	if c.Value == nil {
-		return func(s *snapshot) { delete(in(s), id) }, nil
-	}
-	rec, err := decode[T](c.Key, c.Value)
-	return func(s *snapshot) { in(s)[id] = &rec }, err
-}
-
-func untilEdit(c Change, in func(*snapshot) map[DeviceID]time.Time, id DeviceID) (edit, DeviceID, error) {
-	if c.Value == nil {
-		return func(s *snapshot) { delete(in(s), id) }, "", nil
-	}
-	until, err := decode[time.Time](c.Key, c.Value)
-	return func(s *snapshot) { in(s)[id] = until }, "", err
-}
-
 // apply makes one commit visible, whole. Decoding was done before the lock;
 // secrets of touched devices are derived under it, which costs microseconds.
 func (s *snapshot) apply(rev Rev, edits []edit, touched []DeviceID, secrets func(*Device, Fetched) []Credential) {
@@ -157,9 +67,7 @@ func (s *snapshot) apply(rev Rev, edits []edit, touched []DeviceID, secrets func
 		before[i] = s.sitter(id)
 	}
 	for _, e := range edits {
-		if e != nil {
-			e(s)
-		}
+		e(s)
 	}
 	for i, id := range touched {
 		if now := s.sitter(id); now != before[i] {
