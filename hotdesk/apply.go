@@ -72,9 +72,9 @@ func (s *Service) write(ctx context.Context, p *plan, file Desired) error {
 	return nil
 }
 
-// carryOut does steps in one transaction.
+// carryOut does steps in one transaction, and then what follows of them in memory.
 func (s *Service) carryOut(ctx context.Context, steps []step) error {
-	return s.update(ctx, func(tx Txn) error {
+	err := s.update(ctx, func(tx Txn) error {
 		for _, st := range steps {
 			if err := st.do(tx); err != nil {
 				return err
@@ -82,6 +82,15 @@ func (s *Service) carryOut(ctx context.Context, steps []step) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, st := range steps {
+		if st.done != nil {
+			st.done()
+		}
+	}
+	return nil
 }
 
 // prune takes out of the target what the file does not name.

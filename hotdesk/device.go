@@ -277,26 +277,37 @@ func (s *Service) RemoveDevice(ctx context.Context, id DeviceID, by string) erro
 	if err := s.MayDisturb(id); err != nil {
 		return err
 	}
+	return s.carryOut(ctx, []step{s.removal(id, by)})
+}
+
+// removal is the removal of a device at which nobody sits, by whichever way: with all
+// that is stored of it, and what is true of it only now. ErrNotFound, ErrInUse.
+func (s *Service) removal(id DeviceID, by string) step {
 	row := s.row("device.removed", by)
 	row.Device = id
-	err := s.update(ctx, func(tx Txn) error {
+	remove := func(tx Txn) error {
 		d, ok, err := get[Device](tx, deviceKey(id))
 		if err != nil {
 			return err
 		}
 		if !ok {
+			if _, done, err := get[AuditRow](tx, auditKey(row.Op)); err != nil || done { // repeated
+				return err
+			}
 			return fmt.Errorf("%w: device %s", ErrNotFound, id)
 		}
 		if _, bound, err := get[Session](tx, bindingKey(id)); err != nil || bound {
-			return errors.Join(err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, id))
+			return errors.Join(err, inUse(id))
 		}
 		d.erase(tx)
 		return audit(tx, row)
-	})
-	if err == nil {
-		s.live.Forget(id)
 	}
-	return err
+	return step{keys: 12, do: remove, done: func() { s.live.Forget(id) }}
+}
+
+// inUse says that somebody sits at a device that is to go.
+func inUse(id DeviceID) error {
+	return fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, id)
 }
 
 // erase deletes a device with all that is kept of it and for it: 9 keys.

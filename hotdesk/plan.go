@@ -20,10 +20,12 @@ type plan struct {
 	err     error
 }
 
-// step is one object's change. keys bounds what it reads and writes.
+// step is one object's change. keys bounds what it reads and writes; done, if any,
+// is what follows in memory when it is written.
 type step struct {
 	keys int
 	do   func(Txn) error
+	done func()
 }
 
 // chunks groups steps so that each transaction stays within the store's limits,
@@ -70,7 +72,7 @@ func (s *Service) plan(before, after *target, file Desired, by string) *plan {
 // that a long apply undoes nothing that somebody else has saved meanwhile.
 func (p *plan) write(key string, old, rec any, row AuditRow) {
 	named := gained(refs(old), refs(rec))
-	p.steps = append(p.steps, step{2 + len(named), func(tx Txn) error {
+	p.steps = append(p.steps, step{keys: 2 + len(named), do: func(tx Txn) error {
 		return errors.Join(unchanged(tx, key, old, rec), refer(tx, row.Op, named), put(tx, key, rec), audit(tx, row))
 	}})
 }
@@ -79,7 +81,7 @@ func (p *plan) write(key string, old, rec any, row AuditRow) {
 // extension must not hide a number that a site got meanwhile.
 func (p *plan) guard(key string, wanted any) {
 	last := p.steps[len(p.steps)-1]
-	p.steps[len(p.steps)-1] = step{last.keys + 1, func(tx Txn) error {
+	p.steps[len(p.steps)-1] = step{done: last.done, keys: last.keys + 1, do: func(tx Txn) error {
 		return errors.Join(unchanged(tx, key, wanted, wanted), last.do(tx))
 	}}
 }
@@ -135,7 +137,7 @@ func drop[K ~string, T any](p *plan, kind string, before, after map[K]*T, key fu
 		p.note(kind, string(id), "removed")
 		row := p.s.row(kind+".removed", p.by)
 		row.Detail = map[string]string{"name": string(id)}
-		p.steps = append(p.steps, step{3, func(tx Txn) error {
+		p.steps = append(p.steps, step{keys: 3, do: func(tx Txn) error {
 			if err := errors.Join(unchanged(tx, key(id), before[id], nil), unreferred(tx, key(id), p.uses)); err != nil {
 				return err
 			}
@@ -234,7 +236,7 @@ func (p *plan) removeUser(ext Extension, old User) {
 	p.note("user", string(ext), "removed")
 	row := p.s.row("user.removed", p.by)
 	row.User = ext
-	p.steps = append(p.steps, step{5, func(tx Txn) error {
+	p.steps = append(p.steps, step{keys: 5, do: func(tx Txn) error {
 		if err := errors.Join(unchanged(tx, userKey(ext), old, nil), unreferred(tx, userKey(ext), p.uses)); err != nil {
 			return err
 		}
@@ -260,7 +262,7 @@ func (p *plan) endUser(ext Extension, why string) {
 	}
 	row := p.s.row("session.ended", p.by)
 	disable := p.steps[len(p.steps)-1]
-	p.steps[len(p.steps)-1] = step{MaxTxnKeys, func(tx Txn) error {
+	p.steps[len(p.steps)-1] = step{done: disable.done, keys: MaxTxnKeys, do: func(tx Txn) error {
 		if err := disable.do(tx); err != nil {
 			return err
 		}
@@ -327,7 +329,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 			if now.Blocked && !old.Blocked {
 				p.endDevice(old.ID)
 			}
-			p.steps = append(p.steps, step{5, func(tx Txn) error { return saveDevice(tx, *old, now, row) }})
+			p.steps = append(p.steps, step{keys: 5, do: func(tx Txn) error { return saveDevice(tx, *old, now, row) }})
 		}
 	}
 	for _, spec := range file.Devices {
@@ -339,7 +341,7 @@ func (p *plan) devices(before, after *target, file Desired) {
 		p.note("device", mac.String(), "added")
 		row := p.s.row("device.added", p.by)
 		// MAC, device, audit row and what it refers to; they share the counter, which chunks leaves room for.
-		p.steps = append(p.steps, step{3 + len(refs(&now)), func(tx Txn) error {
+		p.steps = append(p.steps, step{keys: 3 + len(refs(&now)), do: func(tx Txn) error {
 			_, err := createIn(tx, now, row)
 			return err
 		}})
@@ -358,25 +360,23 @@ func (p *plan) endDevice(id DeviceID) {
 		p.ends = append(p.ends, string(id)+" user "+string(phone.Session.User))
 	}
 	row := p.s.row("session.ended", p.by)
-	p.steps = append(p.steps, step{8, func(tx Txn) error { return endBinding(tx, id, row, "blocked") }})
+	p.steps = append(p.steps, step{keys: 8, do: func(tx Txn) error { return endBinding(tx, id, row, "blocked") }})
 }
 
+// remove plans the removal of a device at which nobody sits.
 func (p *plan) remove(old Device) {
 	if phone, err := p.s.Phone(old.ID); err == nil && phone.Session != nil {
-		p.err = errors.Join(p.err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, old.ID))
+		p.err = errors.Join(p.err, inUse(old.ID))
 	}
-	row := p.s.row("device.removed", p.by)
-	row.Device = old.ID
-	p.steps = append(p.steps, step{10, func(tx Txn) error {
-		if _, bound, err := get[Session](tx, bindingKey(old.ID)); err != nil || bound {
-			return errors.Join(err, fmt.Errorf("%w: somebody is logged in on %s; log out first", ErrInUse, old.ID))
+	st := p.s.removal(old.ID, p.by)
+	do := st.do
+	st.do = func(tx Txn) error {
+		if err := do(tx); !errors.Is(err, ErrNotFound) { // somebody else has removed it meanwhile
+			return err
 		}
-		d, ok, err := get[Device](tx, deviceKey(old.ID))
-		if err == nil && ok {
-			d.erase(tx)
-		}
-		return errors.Join(err, audit(tx, row))
-	}})
+		return nil
+	}
+	p.steps = append(p.steps, st)
 }
 
 // createIn makes a device, with the next HD number, inside a transaction that may
