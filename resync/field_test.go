@@ -180,3 +180,20 @@ func TestField_F9AReplacedJobIsOver(t *testing.T) {
 		h.want(fmt.Sprintf("HD0001 %v gentle", at+18*time.Second))
 	})
 }
+
+// A version that a new digest has made wanted is not forgotten because memory does
+// not show it yet: the phone is told as soon as it can fetch it, and not before.
+func TestField_V13ALateVersionIsTold(t *testing.T) {
+	inHouse(t, 1, func(h *house) {
+		h.mu.Lock()
+		h.lag, h.digest["HD0001"] = 3*time.Second, "b"
+		h.mu.Unlock()
+		h.live.Publish("site.saved", "", "", nil)
+		h.after(2900 * time.Millisecond)
+		h.want()
+		h.after(time.Second)
+		if got := h.sentTo("HD0001"); len(got) != 1 || got[0] > 3500*time.Millisecond {
+			t.Errorf("told at %v, want once, within half a second after it can be fetched", got)
+		}
+	})
+}

@@ -28,6 +28,7 @@ type house struct {
 	broken  error         // of Prepare
 	answers time.Duration // how long phones take to answer a NOTIFY
 	storing time.Duration // how long the next digest takes to be stored
+	lag     time.Duration // how long what is stored then takes to be seen
 	renders int           // calls of Prepare
 	slow    time.Duration // how long each of them takes
 	sent    []string      // "HD0001 0.5s check-sync"
@@ -172,11 +173,21 @@ func (h *house) Prepared(_ context.Context, was hotdesk.Device, digest string) (
 	if p.Device.Wanted != was.Wanted || p.Device.Digest == digest {
 		return p.Device, nil
 	}
-	if p.Device.Digest != "" {
-		p.Device.Wanted++
+	now := p.Device
+	if now.Digest != "" {
+		now.Wanted++
 	}
-	p.Device.Digest = digest
-	return p.Device, nil
+	now.Digest = digest
+	if h.lag > 0 {
+		time.AfterFunc(h.lag, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			p.Device = now
+		})
+		return now, nil
+	}
+	p.Device = now
+	return now, nil
 }
 
 func (h *house) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {

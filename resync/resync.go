@@ -41,6 +41,7 @@ const (
 	answerWait  = 8 * time.Second        // for the phone's answer to the NOTIFY
 	bulkGap     = 50 * time.Millisecond  // between check-syncs that nobody at a desk waits for: 20 a second
 	lookAgain   = 30 * time.Second       // state is looked at again without any event
+	lateAgain   = 500 * time.Millisecond // memory does not show yet what is to be fetched
 	longestRest = 50 * time.Millisecond  // between two devices of a wide look
 )
 

@@ -106,6 +106,10 @@ func (r *Resync) try(ctx context.Context, id hotdesk.DeviceID, j *job) {
 	// The state may be ahead of the events: a phone that has just shown its new
 	// secret must not be asked again.
 	p, err := r.desk.Phone(id)
+	if err == nil && p.Device.Claimed && p.Device.Wanted < j.wanted {
+		r.done(id, j, lateAgain) // memory is late: the phone would be given the older file
+		return
+	}
 	if err != nil || p.Current() {
 		r.done(id, j, lookAgain)
 		r.look(ctx, id, shown)
