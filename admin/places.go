@@ -307,6 +307,9 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	if err := s.Ready(); err != nil {
 		st.Problems = append(st.Problems, err.Error())
 	}
+	if waiting := s.waitingRows(); waiting != "" {
+		st.Problems = append(st.Problems, waiting)
+	}
 	st.PBX = map[string]string{}
 	for _, p := range s.Desk.PBXs() {
 		if p.Mode == "none" {

@@ -32,6 +32,8 @@ type Journal interface {
 	// Audit returns rows older than that of the operation before; empty: the newest.
 	Audit(limit int, before string) ([]hotdesk.AuditRow, error)
 	Verify() (rows int, err error)
+	// Waiting is how many audit rows of emergency calls the disk does not take, and why.
+	Waiting() (rows int, why error)
 }
 
 // Phones reaches phones, and PBXes; sip does it.

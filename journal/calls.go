@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/paced"
 )
 
 const (
@@ -47,7 +48,8 @@ type calls struct {
 	dropped int        // since it was last logged
 	closed  bool
 
-	flushing sync.Mutex // one flush at a time
+	flushing  sync.Mutex // one flush at a time
+	unwritten paced.Failure
 }
 
 // RecordCall queues a call record and returns at once. With 8192 waiting for a disk
@@ -122,11 +124,12 @@ func (c *calls) serve(ctx context.Context) {
 		case <-c.wake:
 		}
 		for err := c.flush(); err != nil && ctx.Err() == nil; err = c.flush() {
-			c.log.Error("call records wait for the disk", "err", err, "pause", pause)
+			c.unwritten.Failed(c.log, "call records wait for the disk", err)
 			wait(ctx, pause)
 			pause = min(2*pause, longestPause)
 		}
 		pause = firstPause
+		c.unwritten.Worked(c.log, "call records are written again")
 	}
 }
 

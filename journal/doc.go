@@ -9,7 +9,8 @@
 // order of their commits, appends them, makes them durable, and only then deletes
 // them from the store. A row that a crash left in both places is recognised by its
 // operation id, so each is in the file exactly once. Emergency rows are appended
-// directly (AppendNow), so that a dead store loses none. Call records come from sip
+// directly (AppendNow), so that a dead store loses none; while the disk is full they
+// wait in memory, however many, and a stop that finds it full logs them whole. Call records come from sip
 // through a queue that never makes a call wait.
 //
 // The chain shows a changed, removed or inserted line, and a file taken out from

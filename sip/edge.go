@@ -14,6 +14,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/paced"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
@@ -108,6 +109,7 @@ type Edge struct {
 	auth      *ingress.Authenticator
 	triage    *ingress.Triage
 	locations *locations
+	unsaved   paced.Failure // the tries to write the locations down
 	dialogs   *dialogs
 	spoken    *spoken
 

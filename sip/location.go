@@ -265,7 +265,9 @@ func (e *Edge) keepLocations(ctx context.Context) error {
 			e.probe(id)
 		}
 		if err := e.saveLocations(); err != nil {
-			e.Log.Error("phone locations not saved; after a restart phones are reached when they register again", "err", err)
+			e.unsaved.Failed(e.Log, "phone locations not saved; after a restart phones are reached when they register again", err)
+		} else {
+			e.unsaved.Worked(e.Log, "phone locations are saved again")
 		}
 	}
 }
