@@ -70,7 +70,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 	j := &Journal{
 		log: opts.Log, audit: audit,
 		seen: map[string]struct{}{}, bad: map[string]struct{}{},
-		calls: calls{files: records, log: opts.Log, wake: make(chan struct{}, 1)},
+		calls: calls{files: records, log: opts.Log, wake: make(chan struct{}, 1), open: map[string]uint64{}},
 		kept:  kept{wake: make(chan struct{}, 1)},
 	}
 	j.calls.load()

@@ -43,17 +43,17 @@ func TestField_E11AuditRowsOutliveAFullDisk(t *testing.T) {
 			stop := serving(t, j, s)
 			synctest.Wait()
 			disk.fail(broken)
-			for i := range 5000 { // more than any queue of the journal holds otherwise
+			for i := range 1200 { // more than are written at once
 				if err := j.AppendNow(row(fmt.Sprint("sos", i))); err != nil {
 					t.Fatalf("%v: AppendNow: %v", broken, err)
 				}
 			}
 			commit(t, s, "later")
 			time.Sleep(10 * time.Minute) // of the bubble's clock
-			if n, why := j.Waiting(); n != 5000 || !errors.Is(why, broken) {
+			if n, why := j.Waiting(); n != 1200 || !errors.Is(why, broken) {
 				t.Errorf("%d rows wait, %v", n, why)
 			}
-			if rows, err := j.Audit(2, ""); err != nil || rows[0].Op != "sos4999" || rows[1].Op != "sos4998" {
+			if rows, err := j.Audit(2, ""); err != nil || rows[0].Op != "sos1199" || rows[1].Op != "sos1198" {
 				t.Errorf("the newest rows are %+v, %v", rows, err)
 			}
 			if n := strings.Count(out.String(), "rows of emergency calls wait"); n < 10 || n > 12 {
@@ -63,7 +63,7 @@ func TestField_E11AuditRowsOutliveAFullDisk(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			var want []string
-			for i := range 5000 {
+			for i := range 1200 {
 				want = append(want, fmt.Sprint("sos", i))
 			}
 			if got := ops(t, j); got != strings.Join(append(want, "later"), " ") {

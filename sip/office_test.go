@@ -35,12 +35,14 @@ type office struct {
 	certs *certs.Certificates
 	pings bool // the trunk lets the test see that it is asked whether it is there
 
-	mu        sync.Mutex
-	calls     []hotdesk.Call
-	audit     []hotdesk.AuditRow
-	onAudit   func() error
-	attend    func(context.Context, Visit) (Conversation, error)
-	closeEdge func()
+	mu    sync.Mutex
+	calls []hotdesk.Call // that have ended
+	// recordings are all that the edge recorded, calls that are up included.
+	recordings []hotdesk.Call
+	audit      []hotdesk.AuditRow
+	onAudit    func() error
+	attend     func(context.Context, Visit) (Conversation, error)
+	closeEdge  func()
 }
 
 var server = netip.MustParseAddrPort("192.0.2.1:5060")
@@ -228,7 +230,10 @@ func (o *office) buildEdge() {
 		Record: func(c hotdesk.Call) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.calls = append(o.calls, c)
+			o.recordings = append(o.recordings, c)
+			if c.Ended != nil {
+				o.calls = append(o.calls, c)
+			}
 		},
 		Audit: func(row hotdesk.AuditRow) error {
 			o.mu.Lock()

@@ -19,11 +19,15 @@ type record struct {
 	ended bool
 }
 
-// begin notes a new call. from is empty for a call from outside.
+// begin notes a new call. from is empty for a call from outside. An emergency call is
+// written down at once, before anybody has answered.
 func (e *Edge) begin(kind hotdesk.CallKind, from hotdesk.DeviceID, user hotdesk.Extension, to string) *record {
 	r := &record{e: e, legs: map[hotdesk.DeviceID]string{}, call: hotdesk.Call{
 		ID: uuid.NewString(), Started: e.Now().UTC(), FromDevice: from, FromUser: user, To: to, Kind: kind,
 	}}
+	if kind == hotdesk.CallEmergency {
+		e.Record(r.call)
+	}
 	e.Live.Publish("call.started", from, user, map[string]any{"call": r.call.ID, "to": to, "kind": string(kind)})
 	return r
 }
@@ -50,7 +54,9 @@ func (r *record) leave(id hotdesk.DeviceID) {
 	}
 }
 
-// answered notes who took the call; to is empty for a party without a device.
+// answered notes who took the call; to is empty for a party without a device. The call
+// is written down here and again at its end, so that a kill in between loses only the
+// end. Both under the lock: the end is written last.
 func (r *record) answered(to hotdesk.DeviceID) {
 	r.mu.Lock()
 	if r.call.Answered != nil {
@@ -60,6 +66,9 @@ func (r *record) answered(to hotdesk.DeviceID) {
 	now := r.e.Now().UTC()
 	r.call.Answered, r.call.ToDevice = &now, to
 	call := r.call
+	if !r.ended {
+		r.e.Record(call)
+	}
 	r.mu.Unlock()
 	r.e.Live.Publish("call.answered", call.FromDevice, call.FromUser, r.data(call))
 }
@@ -76,8 +85,8 @@ func (r *record) end(result, reason string) {
 	r.call.Ended, r.call.Result, r.call.Reason = &now, result, cmp.Or(reason, r.call.Reason)
 	call, legs := r.call, r.legs
 	r.legs = nil
-	r.mu.Unlock()
 	r.e.Record(call)
+	r.mu.Unlock()
 	for id, callID := range legs {
 		r.e.Live.LegDown(id, callID)
 	}

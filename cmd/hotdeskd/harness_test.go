@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -331,11 +332,14 @@ func (s *server) calls() []hotdesk.Call {
 	return calls
 }
 
-// awaitCalls waits until n calls have ended and returns all records.
+// awaitCalls waits until n calls have ended and returns the records of all that have.
 func (s *server) awaitCalls(n int) []hotdesk.Call {
 	s.t.Helper()
 	var calls []hotdesk.Call
-	s.await(fmt.Sprintf("%d ended calls", n), func() bool { calls = s.calls(); return len(calls) >= n })
+	s.await(fmt.Sprintf("%d ended calls", n), func() bool {
+		calls = slices.DeleteFunc(s.calls(), func(c hotdesk.Call) bool { return c.Ended == nil })
+		return len(calls) >= n
+	})
 	return calls
 }
 
