@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/certs":     {},
 	"internal/cleantext": {},
 	"internal/csvtable":  {"golang.org/x/text/encoding"},
+	"internal/yamlguard": {"github.com/goccy/go-yaml"},
 	"sip/guard":          {},
 	"sip/dialog":         {"github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"sip/ingress":        {"github.com/emiago/sipgo", "github.com/icholy/digest"},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},
 	"journal":         {"hotdesk", "internal/paced"},
 	"access":          {"hotdesk"},
-	"admin":           {"hotdesk", "internal/csvtable", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma/v2", "github.com/goccy/go-yaml", "github.com/prometheus/client_golang"},
+	"admin":           {"hotdesk", "internal/csvtable", "internal/yamlguard", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma/v2", "github.com/goccy/go-yaml", "github.com/prometheus/client_golang"},
 	"store/bolt":      {"hotdesk", "go.etcd.io/bbolt"},
 	"store/storetest": {"hotdesk"},
 	// floor 3: the wiring
