@@ -178,8 +178,8 @@ func route[I, O any](s *Server, r right, method, path, summary string, status in
 	size, within := limits(path)
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: size, BodyReadTimeout: within, Middlewares: huma.Middlewares{s.admit(r)},
-		RejectUnknownQueryParameters: method != http.MethodGet, Description: "Needs the role " + string(r.role) + ".",
+		MaxBodyBytes: size, BodyReadTimeout: within, Middlewares: huma.Middlewares{s.admit(r), s.queried},
+		Description: "Needs the role " + string(r.role) + ".",
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
