@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/phonefile": {},
 	"internal/memnet":    {},
 	"internal/layers":    {},
+	"internal/mutants":   {},
 	"internal/archive":   {},
 	"internal/paced":     {},
 	"internal/certs":     {},

@@ -1,0 +1,65 @@
+package main
+
+// mutant is one mistake.
+type mutant struct {
+	name string // what is wrong then
+	file string // from the root of the tree
+	old  string // stands there exactly once
+	new  string
+	pkg  string // whose test must fail
+	run  string // -run pattern of the test
+}
+
+// mutants is the table. Add a row for every mistake that a test was written against.
+var mutants = []mutant{
+	{
+		name: "stages stop in the order in which they started", file: "cmd/hotdeskd/stages.go",
+		old: "for i := len(stops) - 1; i >= 0; i-- {", new: "for i := range stops {",
+		pkg: "./cmd/hotdeskd", run: "^TestField_F9StopOrder$",
+	},
+	{
+		name: "audit rows of emergency calls are forgotten when the disk refuses", file: "journal/kept.go",
+		old: "if k.why = err; err == nil {", new: "if k.why = err; true {",
+		pkg: "./journal", run: "^TestField_E11AuditRowsOutliveAFullDisk$",
+	},
+	{
+		name: "rows that a stop cannot write are not logged", file: "journal/kept.go",
+		old: "for _, r := range left {", new: "for _, r := range left[:0] {",
+		pkg: "./journal", run: "^TestField_E11RowsThatWaitAtTheStop$",
+	},
+	{
+		name: "a call's end does not replace its beginning", file: "journal/calls.go",
+		old: "pending{rev: hotdesk.Rev(before), row: row}", new: "pending{rev: hotdesk.Rev(0 * before), row: row}",
+		pkg: "./journal", run: "^TestField_ThCallRecordsSurviveAKill$",
+	},
+	{
+		name: "no record of a call that is up", file: "sip/record.go",
+		old: "	if !r.ended {\n		r.e.Record(call)\n	}\n", new: "",
+		pkg: "./sip", run: "^TestField_ThRecordAtAnswer$",
+	},
+	{
+		name: "no record of an emergency call that nobody has answered", file: "sip/record.go",
+		old: "if kind == hotdesk.CallEmergency {", new: "if kind == hotdesk.CallHotDesk {",
+		pkg: "./sip", run: "^TestField_ThEmergencyRecordAtStart$",
+	},
+	{
+		name: "?dry_run is carried out", file: "admin/query.go",
+		old: `case "", "1", "true":`, new: `case "1", "true":`,
+		pkg: "./admin", run: "^TestField_L6BareFlags$",
+	},
+	{
+		name: "operations do not look at their query", file: "admin/server.go",
+		old: "huma.Middlewares{s.admit(r), s.queried}", new: "huma.Middlewares{s.admit(r)}",
+		pkg: "./admin", run: "^TestField_L6EveryQueryIsUnderstoodOrRefused$",
+	},
+	{
+		name: "apply parses before it counts", file: "admin/places.go",
+		old: "if err := yamlguard.Check(text); err != nil {", new: "if err := yamlguard.Check(nil); err != nil {",
+		pkg: "./admin", run: "^TestField_TeHostileUploads$",
+	},
+	{
+		name: "a failure of every second is logged every second", file: "internal/paced/paced.go",
+		old: "now.Sub(f.told) < every", new: "now.Sub(f.told) < 0",
+		pkg: "./internal/paced", run: "^TestField_TlFailuresArePaced$",
+	},
+}
