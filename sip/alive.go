@@ -33,6 +33,6 @@ func (e *Edge) Alive(ctx context.Context, id hotdesk.DeviceID) bool {
 	req.AppendHeader(&call)
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS})
 	req.AppendHeader(&sip.ContactHeader{Address: e.contact(l.Flow)})
-	res, err := e.net.Do(ctx, req, l.Flow)
+	res, err := e.net.Do(ctx, req, l.to())
 	return err == nil && res.StatusCode/100 == 2
 }

@@ -73,7 +73,7 @@ func (e *Edge) feel(l location) {
 		defer e.calls.leave(chore)
 		ctx, cancel := context.WithTimeout(e.ctx, pulseWait)
 		defer cancel()
-		_, err := e.net.Do(ctx, e.outside(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.Flow)
+		_, err := e.net.Do(ctx, e.outside(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.to())
 		if e.ctx.Err() != nil {
 			return
 		}

@@ -23,15 +23,26 @@ import (
 
 // location is where one device's phone is: what it registered and on which flow.
 type location struct {
-	Device    hotdesk.DeviceID `json:"device"`
-	AOR       string           `json:"aor"` // To URI as the phone sent it
-	CallID    string           `json:"call_id"`
-	CSeq      uint32           `json:"cseq"`
-	Contact   string           `json:"contact"` // Contact URI, verbatim
-	Flow      dialog.Flow      `json:"flow"`
-	UserAgent string           `json:"user_agent"`
-	Expires   time.Time        `json:"expires"`
-	NAT       bool             `json:"nat,omitempty"` // on UDP behind a NAT
+	Device  hotdesk.DeviceID `json:"device"`
+	AOR     string           `json:"aor"` // To URI as the phone sent it
+	CallID  string           `json:"call_id"`
+	CSeq    uint32           `json:"cseq"`
+	Contact string           `json:"contact"` // Contact URI, verbatim
+	Flow    dialog.Flow      `json:"flow"`
+	// Reach is where it listens when that is another port than it sends from; zero: it
+	// is not.
+	Reach     dialog.Flow `json:"reach,omitzero"`
+	UserAgent string      `json:"user_agent"`
+	Expires   time.Time   `json:"expires"`
+	NAT       bool        `json:"nat,omitempty"` // on UDP behind a NAT
+}
+
+// to is where requests to the phone go.
+func (l location) to() dialog.Flow {
+	if l.Reach != (dialog.Flow{}) {
+		return l.Reach
+	}
+	return l.Flow
 }
 
 // locations is the table of registered devices: one location each, found by

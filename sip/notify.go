@@ -36,7 +36,7 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 		if answer != nil {
 			req.AppendHeader(answer)
 		}
-		res, err := e.net.Do(ctx, req, l.Flow)
+		res, err := e.net.Do(ctx, req, l.to())
 		if err != nil {
 			return err
 		}

@@ -342,9 +342,7 @@ func (o *office) idle() {
 			o.t.Errorf("%s still has a leg", p.Device.ID)
 		}
 	}
-	o.edge.dialogs.mu.Lock()
-	defer o.edge.dialogs.mu.Unlock()
-	if n := len(o.edge.dialogs.table); n != 0 {
+	if n := o.edge.table.Len(); n != 0 {
 		o.t.Errorf("%d dialogs are left", n)
 	}
 }

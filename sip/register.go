@@ -79,8 +79,9 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 		}
 		return nil, 0, nil
 	}
-	// The last Contact that stays is the phone's; earlier ones are what it removes.
-	common := seconds
+	// Of the Contacts that stay the one with the highest q is the phone's (RFC 3261
+	// section 10.2.1.2), and of equals the last; the others are what it removes.
+	common, best := seconds, -1.0
 	for _, c := range all {
 		s := common
 		if text, ok := dialog.Param(c.Params, "expires"); ok {
@@ -88,8 +89,17 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 				s = int(min(n, grantedExpiry))
 			}
 		}
-		if contact == nil || s > 0 {
+		q := 1.0
+		if text, ok := dialog.Param(c.Params, "q"); ok {
+			if n, err := strconv.ParseFloat(text, 64); err == nil {
+				q = n
+			}
+		}
+		if contact == nil || s > 0 && q >= best {
 			contact, seconds = c, s
+			if s > 0 {
+				best = q
+			}
 		}
 	}
 	if seconds > 0 && seconds < minExpiry {
@@ -120,9 +130,12 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 		Contact: contact.Address.String(), Flow: dialog.FlowOf(req), UserAgent: agent,
 		Expires: now.Add(time.Duration(seconds) * time.Second), NAT: nat,
 	}
+	if !nat {
+		l.Reach = listensElsewhere(req, contact)
+	}
 	e.locations.put(l, now)
 	if (!known || old.Flow != l.Flow) && e.Live.Legs(id) > 0 {
-		e.dialogs.move(id, l.Flow)
+		e.follow(id, l.Flow)
 	}
 	e.Live.Registered(id, hotdesk.Registration{
 		Contact: l.Contact, Source: l.Flow.String(), UserAgent: agent, Since: now, Expires: l.Expires,
@@ -133,6 +146,32 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	if known && (old.CallID != l.CallID || l.CSeq < old.CSeq) {
 		e.probe(id) // started anew, or another account: its calls may be gone
 	}
+}
+
+// listensElsewhere is where a phone on UDP takes requests that sends from another port:
+// it does not ask for answers to where it sends from (RFC 3581), names its own address,
+// and another port there. Cisco's enterprise phones do so.
+func listensElsewhere(req *sip.Request, contact *sip.ContactHeader) dialog.Flow {
+	via := req.Via()
+	if req.Transport() != "UDP" || via == nil {
+		return dialog.Flow{}
+	}
+	if _, ok := dialog.Param(via.Params, "rport"); ok {
+		return dialog.Flow{}
+	}
+	host, err := netip.ParseAddr(strings.Trim(contact.Address.Host, "[]"))
+	source, port := addrOf(req.Source()), contact.Address.Port
+	if port == 0 {
+		port = 5060
+	}
+	if err != nil || host.Unmap() != source || port < 1 || port > 65535 {
+		return dialog.Flow{}
+	}
+	reach := dialog.Flow{Transport: "UDP", Remote: netip.AddrPortFrom(source, uint16(port)).String()}
+	if reach.Remote == req.Source() {
+		return dialog.Flow{}
+	}
+	return reach
 }
 
 // behindNAT tells whether a phone on UDP is somewhere else than it thinks.

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/trunk"
@@ -36,6 +36,9 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 	turn := make(chan struct{}, 1)
 	return func(f dialog.Flow) error {
 		name, ok := e.pbx.Known(f)
+		if !ok {
+			name, ok = e.far.known(f)
+		}
 		if !ok {
 			return fmt.Errorf("%w: %s", dialog.ErrFlowGone, f)
 		}
@@ -119,6 +122,7 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
 		t.Flow, t.Contact = f, e.contact(f)
+		t.Peer = dialog.Peer{Owner: t.Label, Far: true}
 		if p.Mode == "register" {
 			t.Contact = e.pbx.Contact(account, t.Contact)
 		}
@@ -141,18 +145,15 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 	return p, "", ok
 }
 
-// maxDiversions is how often a call may have been forwarded before it comes to us.
-const maxDiversions = 5
-
 // selves are calls through a PBX to the caller's own number, as one calls one's own
 // mailbox. The phone that does so must not ring when the PBX sends the call back.
 type selves struct {
 	mu    sync.Mutex
-	calls map[hotdesk.DeviceID]*record
+	calls map[hotdesk.DeviceID]*call.Record
 }
 
 // begin notes such a call; end ends it.
-func (s *selves) begin(id hotdesk.DeviceID, rec *record) (end func()) {
+func (s *selves) begin(id hotdesk.DeviceID, rec *call.Record) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[id] = rec
@@ -170,34 +171,5 @@ func (s *selves) calling(id hotdesk.DeviceID) bool {
 	s.mu.Lock()
 	rec := s.calls[id]
 	s.mu.Unlock()
-	if rec == nil {
-		return false
-	}
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	return rec.call.Answered == nil
-}
-
-// fromPBX takes a call from a PBX to one of our users; without one it is for whom
-// the number names.
-func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX, user hotdesk.Extension) {
-	number := req.Recipient.String()
-	if user != "" {
-		number = string(user)
-	}
-	if len(req.GetHeaders("Diversion"))+len(req.GetHeaders("History-Info")) > maxDiversions {
-		e.respond(req, tx, 482, "Loop Detected", nil)
-		return
-	}
-	r := e.Desk.RouteInbound(number)
-	r.Devices = slices.DeleteFunc(r.Devices, e.selves.calling)
-	in := e.trying(req, tx, "")
-	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: dialog.Unquoted(req.From().DisplayName)}
-	if r.Kind == hotdesk.RouteInternal {
-		rec := e.begin(hotdesk.CallExternal, "", "", r.Shown)
-		e.connect(in, rec, [][]dialog.Target{e.desks(r)})
-		return
-	}
-	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
-	e.refuse(in, r)
+	return rec != nil && rec.Unanswered()
 }

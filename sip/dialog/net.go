@@ -41,6 +41,9 @@ type Net struct {
 	// Connect opens a connection to a PBX; nil, or an error, when the flow is a
 	// phone's, which is never dialled.
 	Connect func(Flow) error
+	// Follow is the way to where a PBX's route set or remote target points, for a dialog
+	// whose other end was heard on a flow; nil: back on the flow.
+	Follow func(from Flow, next sip.Uri) Flow
 
 	mu      sync.Mutex
 	leaving int           // CANCELs and BYEs of branches that are on their way
