@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"context"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -57,15 +58,15 @@ func (e *Edge) belongs(req *sip.Request, d *dialog.Dialog) bool {
 // near is belongs without credentials.
 func (e *Edge) near(flow dialog.Flow, d *dialog.Dialog) bool {
 	was := d.Flow()
-	if flow == was || addrOf(flow.Remote).IsValid() && addrOf(flow.Remote) == addrOf(was.Remote) {
+	if flow == was || dialog.HostOf(flow.Remote).IsValid() && dialog.HostOf(flow.Remote) == dialog.HostOf(was.Remote) {
 		return true
 	}
 	if pbx, trunk := strings.CutPrefix(d.Peer.Owner, call.TrunkLabel); trunk {
 		// One that is known by name only cannot be told by its address here; its tags
 		// must do.
-		return !addrOf(was.Remote).IsValid() || e.isSource(pbx, flow)
+		return !dialog.HostOf(was.Remote).IsValid() || e.isSource(pbx, flow)
 	}
-	now, ok := e.locations.get(hotdesk.DeviceID(d.Peer.Owner))
+	now, ok := e.registrar.Get(hotdesk.DeviceID(d.Peer.Owner))
 	return ok && now.Flow == flow
 }
 
@@ -96,12 +97,12 @@ func (e *Edge) phonePeer(id hotdesk.DeviceID) dialog.Peer {
 			return dialog.Account{User: string(id), Password: e.Desk.Secret(id, proven).Reveal()}
 		},
 		Spare: func() (dialog.Flow, bool) {
-			l, ok := e.locations.get(id)
+			l, ok := e.registrar.Get(id)
 			return l.Flow, ok
 		},
 		Reach: func(f dialog.Flow) dialog.Flow {
-			if l, ok := e.locations.get(id); ok && l.Flow == f {
-				return l.to()
+			if l, ok := e.registrar.Get(id); ok && l.Flow == f {
+				return l.To()
 			}
 			return f
 		},
@@ -121,12 +122,6 @@ func (e *Edge) follow(id hotdesk.DeviceID, f dialog.Flow) {
 func (e *Edge) probe(id hotdesk.DeviceID) {
 	_, handlers := e.table.Of(string(id))
 	for _, h := range handlers {
-		if !e.calls.enter(chore) {
-			return
-		}
-		go func() {
-			defer e.calls.leave(chore)
-			call.Probe(h)
-		}()
+		e.chore(func(context.Context) { call.Probe(h) })
 	}
 }

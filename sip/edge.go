@@ -14,11 +14,11 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/internal/paced"
 	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/registrar"
 	"hotdeskd/sip/trunk"
 )
 
@@ -82,8 +82,7 @@ type Edge struct {
 	Options
 	auth      *ingress.Authenticator
 	triage    *ingress.Triage
-	locations *locations
-	unsaved   paced.Failure // the tries to write the locations down
+	registrar *registrar.Registrar
 	table     *dialog.Table
 	spoken    *spoken
 
@@ -92,7 +91,6 @@ type Edge struct {
 	ua     *sipgo.UserAgent
 	own    map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
 	name   string             // our host, as in URIs
-	host   netip.Addr         // where phones reach us; invalid when it is a name
 	calls  *gate
 	selves *selves
 	guard  *guard.Guard
@@ -125,11 +123,17 @@ func New(o Options) (*Edge, error) {
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
 	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
-	e.locations, e.calls = newLocations(e.guard), newGate()
-	e.table = dialog.NewTable(
-		func(f dialog.Flow) { e.guard.Know(f.Transport, f.Remote) },
-		func(f dialog.Flow) { e.guard.Forget(f.Transport, f.Remote) },
-	)
+	know := func(f dialog.Flow) { e.guard.Know(f.Transport, f.Remote) }
+	forget := func(f dialog.Flow) { e.guard.Forget(f.Transport, f.Remote) }
+	e.table, e.calls = dialog.NewTable(know, forget), newGate()
+	e.registrar = registrar.New(registrar.Options{
+		Known: func(id hotdesk.DeviceID) bool {
+			_, blocked, ok := o.Desk.Credentials(id)
+			return ok && !blocked
+		},
+		Live: o.Live, Know: know, Forget: forget, Moved: e.follow, Away: e.probe, Chore: e.chore,
+		File: o.LocationFile, Now: o.Now, Log: o.Log,
+	})
 	e.selves = &selves{calls: map[hotdesk.DeviceID]*call.Record{}}
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil
@@ -231,4 +235,35 @@ func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) 
 func (e *Edge) onCancel(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
 	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 	return false
+}
+
+// onRegister finds out whose REGISTER it is and lets the registrar answer.
+//
+// Its transaction is not remembered: a retransmission carries the same nonce count,
+// which is good for the identical request alone, and gets the same answer.
+func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
+	c, ok := e.authenticate(req, tx)
+	if !ok {
+		return false
+	}
+	t.prove()
+	if c.blocked {
+		e.respond(req, tx, 403, "Forbidden", nil)
+		return false
+	}
+	e.proven(c)
+	a := e.registrar.Register(c.device, req)
+	e.respond(req, tx, a.Status, a.Reason, nil, a.Header...)
+	return false
+}
+
+// chore runs something beside everything else; nothing when the server stops.
+func (e *Edge) chore(do func(context.Context)) {
+	if !e.calls.enter(chore) {
+		return
+	}
+	go func() {
+		defer e.calls.leave(chore)
+		do(e.ctx)
+	}()
 }

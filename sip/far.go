@@ -72,7 +72,7 @@ func (t *far) lookup(ctx context.Context, name string, now time.Time) netip.Addr
 // when that is the same place, when the name cannot be found, and when a PBX behind a
 // NAT tells an address that only its own network knows.
 func (e *Edge) farFlow(from dialog.Flow, next sip.Uri) dialog.Flow {
-	was := addrOf(from.Remote)
+	was := dialog.HostOf(from.Remote)
 	transport := from.Transport
 	if text, ok := dialog.Param(next.UriParams, "transport"); ok {
 		transport = strings.ToUpper(text)

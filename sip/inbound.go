@@ -1,8 +1,10 @@
 package sip
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -131,4 +133,18 @@ func (e *Edge) redirect(from dialog.Target, contacts []sip.Uri) []dialog.Target 
 		}
 	}
 	return nil
+}
+
+// lookForPBXs tells the guard each second where the PBXes are.
+func (e *Edge) lookForPBXs(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		e.knowPBXs()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -3,7 +3,6 @@ package sip
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"hotdeskd/hotdesk"
 	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
+	"hotdeskd/sip/registrar"
 )
 
 // onInvite takes a new call, or a change of one that is up.
@@ -207,25 +207,16 @@ func (e *Edge) desks(r hotdesk.Route, headers ...sip.Header) []dialog.Target {
 		headers = append(headers, sip.NewHeader("P-Asserted-Identity", call.NameAddr(from)))
 	}
 	for _, id := range r.Devices {
-		l, ok := e.locations.get(id)
-		if !ok || e.locations.silent(id) {
+		l, ok := e.registrar.Get(id)
+		if !ok || e.registrar.Silent(id) {
 			continue
 		}
 		all = append(all, dialog.Target{
-			Label: string(id), URI: uri(l.Contact), Flow: l.to(), From: from, Peer: e.phonePeer(id),
-			To: dialog.Party{URI: uri(l.AOR)}, Contact: e.contact(l.Flow), Headers: headers,
+			Label: string(id), URI: registrar.URI(l.Contact), Flow: l.To(), From: from, Peer: e.phonePeer(id),
+			To: dialog.Party{URI: registrar.URI(l.AOR)}, Contact: e.contact(l.Flow), Headers: headers,
 		})
 	}
 	return all
-}
-
-// addrOf is the address part of "host:port".
-func addrOf(hostport string) netip.Addr {
-	ap, err := netip.ParseAddrPort(hostport)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }
 
 // spokenRefusals is how many refusals a minute are spoken to one device; the

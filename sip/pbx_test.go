@@ -14,9 +14,9 @@ import (
 	"hotdeskd/hotdesk"
 )
 
-// registrar is a PBX that wants its users to register: it challenges, checks, keeps
+// pbxRegistrar is a PBX that wants its users to register: it challenges, checks, keeps
 // contacts and writes down what it was asked.
-type registrar struct {
+type pbxRegistrar struct {
 	o    *office
 	peer *peer
 
@@ -31,9 +31,9 @@ type registrar struct {
 }
 
 // openRegistrar makes "main" a PBX of mode register with users 100 to 103 there.
-func (o *office) openRegistrar() *registrar {
+func (o *office) openRegistrar() *pbxRegistrar {
 	o.t.Helper()
-	r := &registrar{
+	r := &pbxRegistrar{
 		o: o, peer: o.trunk(), contacts: map[string]map[string]string{},
 		passwords: map[string]string{"emergency": "e", "auth100": "p100", "101": "p101", "102": "p102", "103": "p103"},
 	}
@@ -55,7 +55,7 @@ func (o *office) openRegistrar() *registrar {
 	return r
 }
 
-func (r *registrar) serve() {
+func (r *pbxRegistrar) serve() {
 	buf := make([]byte, 1<<16)
 	for {
 		n, _, err := r.peer.conn.ReadFrom(buf)
@@ -69,7 +69,7 @@ func (r *registrar) serve() {
 	}
 }
 
-func (r *registrar) answer(req *sip.Request) {
+func (r *pbxRegistrar) answer(req *sip.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -91,7 +91,7 @@ func (r *registrar) answer(req *sip.Request) {
 	}
 }
 
-func (r *registrar) register(req *sip.Request) {
+func (r *pbxRegistrar) register(req *sip.Request) {
 	r.registers = append(r.registers, req)
 	user := quoted(req.GetHeader("Authorization").Value(), "username")
 	secret := "p" + strings.TrimPrefix(user, "auth")
@@ -132,7 +132,7 @@ func quoted(header, name string) string {
 }
 
 // at lists the contacts that are registered for a user.
-func (r *registrar) at(user string) (uris []string) {
+func (r *pbxRegistrar) at(user string) (uris []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for uri := range r.contacts[user] {
@@ -142,7 +142,7 @@ func (r *registrar) at(user string) (uris []string) {
 }
 
 // of lists the REGISTERs that came for a user.
-func (r *registrar) of(user string) (all []*sip.Request) {
+func (r *pbxRegistrar) of(user string) (all []*sip.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, req := range r.registers {

@@ -18,6 +18,7 @@ import (
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/registrar"
 	"hotdeskd/sip/trunk"
 )
 
@@ -83,7 +84,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	if err := e.start(ctx, l); err != nil {
 		return err
 	}
-	if err := e.loadLocations(); err != nil {
+	if err := e.registrar.Load(); err != nil {
 		e.Log.Warn("saved phone locations cannot be used; phones come back by themselves", "err", err)
 	}
 	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(guard.Logger(e.Log)))
@@ -113,7 +114,8 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	e.net.Connect = e.connector(tcp, tls)
 	serve("TCP", tcp.Addr(), func() error { return server.ServeTCP(tcp) })
 	serve("TLS", tls.Addr(), func() error { return server.ServeTLS(tls) })
-	group.Go(func() error { return e.keepLocations(ctx) })
+	group.Go(func() error { return e.registrar.Serve(ctx) })
+	group.Go(func() error { return e.lookForPBXs(ctx) })
 	group.Go(func() error {
 		select {
 		case <-e.ready:
@@ -195,6 +197,7 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 		Net: e.net, Table: e.table, Contact: e.contact, Host: e.name, Life: ctx, Attendant: e.Attendant,
 		Live: e.Live, Record: e.Record, Now: e.Now, Log: e.Log, Redirect: e.redirect,
 	}
+	e.registrar.Use(registrar.Line{Net: e.net, Contact: e.contact, Host: e.name})
 	e.bench.Local, _ = netip.ParseAddr(host)
 	return nil
 }

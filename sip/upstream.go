@@ -138,7 +138,7 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 		return p, user, true
 	}
 	f := dialog.FlowOf(req)
-	if e.locations.count(f) > 0 {
+	if e.registrar.Count(f) > 0 {
 		return p, "", false
 	}
 	p, ok = e.pbx.Sender(f)

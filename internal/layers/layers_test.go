@@ -43,8 +43,9 @@ var allowed = map[string][]string{
 	"hotdesk": {"hotdesk/dial", "internal/cleantext", "github.com/google/uuid"},
 	// floor 2: adapters, which do not know one another
 	"provisioning":    {"hotdesk", "phonetemplates", "github.com/gin-gonic/gin"},
-	"sip":             {"hotdesk", "hotdesk/dial", "internal/paced", "sip/guard", "sip/ingress", "sip/dialog", "sip/call", "sip/trunk", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
+	"sip":             {"hotdesk", "hotdesk/dial", "sip/guard", "sip/ingress", "sip/dialog", "sip/call", "sip/registrar", "sip/trunk", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
 	"sip/call":        {"hotdesk", "sip/dialog", "sip/ingress", "github.com/emiago/sipgo", "github.com/google/uuid"},
+	"sip/registrar":   {"hotdesk", "internal/paced", "sip/dialog", "sip/ingress", "github.com/emiago/sipgo", "github.com/google/uuid"},
 	"sip/trunk":       {"hotdesk", "sip/dialog", "sip/ingress", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
 	"ivr":             {"hotdesk", "sounds", "github.com/pion/rtp", "github.com/pion/sdp/v3", "golang.org/x/sys"},
 	"resync":          {"hotdesk"},

@@ -78,7 +78,7 @@ const MaxVisits = 4
 // own goroutine until the call is over.
 func (b *Bench) Visit(in *Incoming, rec *Record, v Visit) {
 	v.CallID, v.Device = in.Req.CallID().Value(), in.Device
-	v.Source = hostOf(in.Req.Source())
+	v.Source = dialog.HostOf(in.Req.Source())
 	v.Local = b.Local
 	v.Secure = in.Secure
 	v.Show = func(string) {} // phones' displays follow their configuration
@@ -266,13 +266,4 @@ func infoDigit(kind, body string) (digit byte, known bool) {
 		return text[0], true
 	}
 	return 0, true
-}
-
-// hostOf is the address part of "host:port".
-func hostOf(hostport string) netip.Addr {
-	ap, err := netip.ParseAddrPort(hostport)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -23,6 +24,15 @@ type Flow struct {
 
 // String writes the flow as the API shows it, "udp:127.0.0.1:5060".
 func (f Flow) String() string { return strings.ToLower(f.Transport) + ":" + f.Remote }
+
+// HostOf is the address of "host:port"; invalid when that is a name.
+func HostOf(hostport string) netip.Addr {
+	ap, err := netip.ParseAddrPort(hostport)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
 
 // FlowOf returns the flow on which a request came.
 func FlowOf(req *sip.Request) Flow {

@@ -1,4 +1,4 @@
-package sip
+package registrar
 
 import (
 	"math/rand/v2"
@@ -18,40 +18,31 @@ import (
 // be asked for (423 below it).
 const (
 	grantedExpiry = 300
-	natExpiry     = 180 // behind a NAT, which forgets
-	minExpiry     = 60
+	NATExpiry     = 180 // behind a NAT, which forgets
+	MinExpiry     = 60
 )
 
-// onRegister is the registrar (RFC 3261 section 10.3). The binding belongs to
-// the device that the digest proves, whatever the To header says.
-//
-// Its transaction is not remembered: a retransmission carries the same nonce count,
-// which is good for the identical request alone, and gets the same answer.
-func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
-	c, ok := e.authenticate(req, tx)
-	if !ok {
-		return false
-	}
-	t.prove()
-	if c.blocked {
-		e.respond(req, tx, 403, "Forbidden", nil)
-		return false
-	}
-	e.proven(c)
+// Answer is what a REGISTER gets.
+type Answer struct {
+	Status int
+	Reason string
+	Header []sip.Header
+}
+
+// Register carries out a REGISTER (RFC 3261 section 10.3). The binding belongs to the
+// device that the digest has proven, whatever the To header says.
+func (r *Registrar) Register(id hotdesk.DeviceID, req *sip.Request) Answer {
 	contact, seconds, refusal := contactOf(req)
-	if refusal != nil {
-		e.respond(req, tx, refusal.Status, refusal.Reason, nil, refusal.Header...)
-		return false
-	}
 	switch {
+	case refusal != nil:
+		return Answer{refusal.Status, refusal.Reason, refusal.Header}
 	case contact == nil && seconds < 0: // a question
 	case seconds == 0:
-		e.unregister(c.device, req, contact)
+		r.unregister(id, req, contact)
 	default:
-		e.register(c.device, req, contact, seconds)
+		r.register(id, req, contact, seconds)
 	}
-	e.answerRegister(req, tx, c.device)
-	return false
+	return r.answer(id)
 }
 
 // contactOf reads the one Contact and its expiry: -1 asks only, 0 removes;
@@ -102,8 +93,8 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 			}
 		}
 	}
-	if seconds > 0 && seconds < minExpiry {
-		return nil, 0, &ingress.Refusal{Status: 423, Reason: "Interval Too Brief", Header: []sip.Header{sip.NewHeader("Min-Expires", strconv.Itoa(minExpiry))}}
+	if seconds > 0 && seconds < MinExpiry {
+		return nil, 0, &ingress.Refusal{Status: 423, Reason: "Interval Too Brief", Header: []sip.Header{sip.NewHeader("Min-Expires", strconv.Itoa(MinExpiry))}}
 	}
 	return contact, seconds, nil
 }
@@ -113,19 +104,19 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 // of this phone, which may keep its Call-ID over a start (an older one that was
 // overtaken on the way has a nonce count that was used). Expiry is shortened by up to a tenth, so that
 // phones that came at once after a power cut spread out.
-func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
-	old, known := e.locations.get(id)
+func (r *Registrar) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
+	old, known := r.table.get(id)
 	nat := behindNAT(req, contact)
 	if nat {
-		seconds = min(seconds, natExpiry)
+		seconds = min(seconds, NATExpiry)
 	}
-	seconds = max(minExpiry, seconds-rand.IntN(seconds/10+1))
-	now := e.Now()
+	seconds = max(MinExpiry, seconds-rand.IntN(seconds/10+1))
+	now := r.Now()
 	agent := ""
 	if h := req.GetHeader("User-Agent"); h != nil {
 		agent = ingress.Clean(h.Value())
 	}
-	l := location{
+	l := Location{
 		Device: id, AOR: req.To().Address.String(), CallID: req.CallID().Value(), CSeq: req.CSeq().SeqNo,
 		Contact: contact.Address.String(), Flow: dialog.FlowOf(req), UserAgent: agent,
 		Expires: now.Add(time.Duration(seconds) * time.Second), NAT: nat,
@@ -133,18 +124,18 @@ func (e *Edge) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.Cont
 	if !nat {
 		l.Reach = listensElsewhere(req, contact)
 	}
-	e.locations.put(l, now)
-	if (!known || old.Flow != l.Flow) && e.Live.Legs(id) > 0 {
-		e.follow(id, l.Flow)
+	r.table.put(l, now)
+	if (!known || old.Flow != l.Flow) && r.Live.Legs(id) > 0 {
+		r.Moved(id, l.Flow)
 	}
-	e.Live.Registered(id, hotdesk.Registration{
+	r.Live.Registered(id, hotdesk.Registration{
 		Contact: l.Contact, Source: l.Flow.String(), UserAgent: agent, Since: now, Expires: l.Expires,
 	})
-	if !e.net.Alive(l.Flow) { // it ended while we looked
-		e.flowGone(l.Flow.Transport, l.Flow.Remote)
+	if !r.line.Net.Alive(l.Flow) { // it ended while we looked
+		r.Gone(l.Flow)
 	}
 	if known && (old.CallID != l.CallID || l.CSeq < old.CSeq) {
-		e.probe(id) // started anew, or another account: its calls may be gone
+		r.Away(id) // started anew, or another account: its calls may be gone
 	}
 }
 
@@ -160,7 +151,7 @@ func listensElsewhere(req *sip.Request, contact *sip.ContactHeader) dialog.Flow 
 		return dialog.Flow{}
 	}
 	host, err := netip.ParseAddr(strings.Trim(contact.Address.Host, "[]"))
-	source, port := addrOf(req.Source()), contact.Address.Port
+	source, port := dialog.HostOf(req.Source()), contact.Address.Port
 	if port == 0 {
 		port = 5060
 	}
@@ -177,15 +168,15 @@ func listensElsewhere(req *sip.Request, contact *sip.ContactHeader) dialog.Flow 
 // behindNAT tells whether a phone on UDP is somewhere else than it thinks.
 func behindNAT(req *sip.Request, contact *sip.ContactHeader) bool {
 	told, err := netip.ParseAddr(strings.Trim(contact.Address.Host, "[]"))
-	return err == nil && req.Transport() == "UDP" && told.Unmap() != addrOf(req.Source())
+	return err == nil && req.Transport() == "UDP" && told.Unmap() != dialog.HostOf(req.Source())
 }
 
 // unregister removes the location only when it is the one meant: the same AOR
 // with the same Call-ID or exactly this Contact. A phone that has logged
 // in takes back its old AOR, which must not cost it the new one.
-func (e *Edge) unregister(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader) {
+func (r *Registrar) unregister(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader) {
 	aor := req.To().Address.String()
-	removed := e.locations.removeIf(id, func(l location) bool {
+	removed := r.table.removeIf(id, func(l Location) bool {
 		if l.AOR != aor {
 			return false // the AOR of before the login
 		}
@@ -195,18 +186,18 @@ func (e *Edge) unregister(id hotdesk.DeviceID, req *sip.Request, contact *sip.Co
 		return contact != nil && contact.Address.String() == l.Contact
 	})
 	if removed {
-		e.Live.Unregistered(id)
+		r.Live.Unregistered(id)
 	}
 }
 
-// answerRegister lists this device's Contact, if any, and nobody else's.
-func (e *Edge) answerRegister(req *sip.Request, tx sip.ServerTransaction, id hotdesk.DeviceID) {
-	var headers []sip.Header
-	if l, ok := e.locations.get(id); ok {
-		c := &sip.ContactHeader{Address: uri(l.Contact), Params: sip.NewParams()}
-		left := max(1, int(l.Expires.Sub(e.Now()).Round(time.Second)/time.Second))
+// answer lists this device's Contact, if any, and nobody else's.
+func (r *Registrar) answer(id hotdesk.DeviceID) Answer {
+	a := Answer{Status: 200, Reason: "OK"}
+	if l, ok := r.table.get(id); ok {
+		c := &sip.ContactHeader{Address: URI(l.Contact), Params: sip.NewParams()}
+		left := max(1, int(l.Expires.Sub(r.Now()).Round(time.Second)/time.Second))
 		c.Params.Add("expires", strconv.Itoa(left))
-		headers = append(headers, c)
+		a.Header = append(a.Header, c)
 	}
-	e.respond(req, tx, 200, "OK", nil, headers...)
+	return a
 }
