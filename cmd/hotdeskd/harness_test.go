@@ -140,6 +140,7 @@ func loopback(t *testing.T) config {
 	const free = "127.0.0.1:0"
 	c.Provisioning.HTTP, c.Provisioning.HTTPS = free, free
 	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = free, free, free
+	c.Drain = drainConfig{Calls: "1s", Emergency: "1s"} // tests stop servers with calls up
 	c.Console.Listen = free
 	giveCertificates(t, c.DataDir)
 	return c
