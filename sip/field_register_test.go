@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"hotdeskd/hotdesk"
 )
@@ -93,5 +94,41 @@ func TestField_S26PINBehindTheCode(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Two phones on streams lose their power in a call and come back: their connections are
+// other ones, their registrations begin anew, and neither counts as in a call.
+func TestField_S31StreamsAfterAPowerCut(t *testing.T) {
+	for _, via := range []string{"TCP", "TLS"} {
+		t.Run(via, func(t *testing.T) {
+			inOffice(t, func(o *office) {
+				anna, bob := o.deskVia(1, "100", via), o.deskVia(2, "101", via)
+				a := anna.invite("101", "v=0 anna")
+				b := bob.ring()
+				anna.expect("180 INVITE")
+				b.reply(200, "OK", "v=0 bob")
+				bob.expect("ACK")
+				a.answered("")
+				sleep(time.Second)
+				for _, p := range []*peer{anna, bob} {
+					_ = p.conn.Close()
+					sleep(10 * time.Millisecond)
+					p.reconnect()
+					p.call = "anew-" + p.at
+					p.register()
+				}
+				for _, p := range []*peer{anna, bob} {
+					for msg := p.read(time.Second); msg != nil; msg = p.read(time.Second) {
+						p.reply(p.asRequest(msg), 481, "Call/Transaction Does Not Exist", "", "")
+					}
+				}
+				for _, id := range []hotdesk.DeviceID{"HD0001", "HD0002"} {
+					if busy, _ := o.live.InCall(id, ""); busy {
+						t.Errorf("%s is in a call still", id)
+					}
+				}
+			})
+		})
 	}
 }

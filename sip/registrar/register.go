@@ -105,7 +105,7 @@ func contactOf(req *sip.Request) (contact *sip.ContactHeader, seconds int, refus
 // overtaken on the way has a nonce count that was used). Expiry is shortened by up to a tenth, so that
 // phones that came at once after a power cut spread out.
 func (r *Registrar) register(id hotdesk.DeviceID, req *sip.Request, contact *sip.ContactHeader, seconds int) {
-	old, known := r.table.get(id)
+	old, known := r.table.last(id) // also of a phone whose connection has ended
 	nat := behindNAT(req, contact)
 	if nat {
 		seconds = min(seconds, NATExpiry)
@@ -125,7 +125,7 @@ func (r *Registrar) register(id hotdesk.DeviceID, req *sip.Request, contact *sip
 		l.Reach = listensElsewhere(req, contact)
 	}
 	r.table.put(l, now)
-	if (!known || old.Flow != l.Flow) && r.Live.Legs(id) > 0 {
+	if old.Flow != l.Flow && r.Live.Legs(id) > 0 {
 		r.Moved(id, l.Flow)
 	}
 	r.Live.Registered(id, hotdesk.Registration{
