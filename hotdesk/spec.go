@@ -99,6 +99,7 @@ type PBXSpec struct {
 	Features  *string      `json:"features,omitempty" yaml:"features,omitempty"`
 	SRTP      *string      `json:"srtp,omitempty" yaml:"srtp,omitempty"`
 	Account   *AccountSpec `json:"account,omitempty" yaml:"account,omitempty"`
+	Identity  []string     `json:"identity,omitempty" yaml:"identity,omitempty"`
 }
 
 // AccountSpec is an account at the PBX. Secret arrives in the clear and is
