@@ -48,3 +48,23 @@ func TestField_S30IdentityIsStored(t *testing.T) {
 		t.Errorf("an empty list leaves %q", main().Identity)
 	}
 }
+
+// Where a PBX may send from is stored as it is given, comes back with the export, and
+// is refused when it is no address or network, or the network of everybody.
+func TestField_S9SourcesAreStored(t *testing.T) {
+	d := newDesk(t)
+	d.office("move")
+	d.apply(hotdesk.Desired{PBX: []hotdesk.PBXSpec{{Name: "main", Sources: []string{"192.0.2.7", "2001:db8::/64"}}}})
+	if got := d.PBXs()[0].Sources; !slices.Equal(got, []string{"192.0.2.7", "2001:db8::/64"}) {
+		t.Errorf("stored %q", got)
+	}
+	if res := d.apply(d.Export()); len(res.Changes) != 0 {
+		t.Errorf("the export changes %q", res.Changes)
+	}
+	for _, text := range []string{"pbx.example", "", "192.0.2.7:5060", "192.0.2.0/33", "0.0.0.0/0", "::/0"} {
+		_, err := d.Apply(context.Background(), hotdesk.Desired{PBX: []hotdesk.PBXSpec{{Name: "main", Sources: []string{text}}}}, hotdesk.ApplyOptions{})
+		if !errors.Is(err, hotdesk.ErrInvalid) || !strings.Contains(err.Error(), "pbx main: sources[0]: ") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

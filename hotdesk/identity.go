@@ -2,6 +2,7 @@ package hotdesk
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,29 @@ func checkIdentity(where string, given []string) error {
 		}
 		if slices.Contains(given[:i], word) {
 			return fmt.Errorf("%w: %s: identity[%d]: %q stands there twice", ErrInvalid, where, i, word)
+		}
+	}
+	return nil
+}
+
+// ParseSource reads an address or network that a PBX may send from.
+func ParseSource(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+	}
+	prefix, err := netip.ParsePrefix(text)
+	return prefix.Masked(), err
+}
+
+// checkSources refuses what is no address or network, and a network of everybody.
+func checkSources(where string, given []string) error {
+	for i, text := range given {
+		prefix, err := ParseSource(text)
+		if err != nil {
+			return fmt.Errorf("%w: %s: sources[%d]: %q must be an address or a network, like 192.168.1.10 or 192.168.1.0/24", ErrInvalid, where, i, text)
+		}
+		if prefix.Bits() == 0 {
+			return fmt.Errorf("%w: %s: sources[%d]: %q is everybody; name the PBX's own networks", ErrInvalid, where, i, text)
 		}
 	}
 	return nil

@@ -195,6 +195,9 @@ type PBX struct {
 	Account   Account `json:"account"`         // for calls of no user
 	// Identity are the headers that carry the caller's number; empty: see IdentityHeaders.
 	Identity []string `json:"identity,omitempty"`
+	// Sources are the addresses and networks that it may send from; empty: all that
+	// proxy and domain resolve to.
+	Sources []string `json:"sources,omitempty"`
 }
 
 // Account is the PBX account of calls that belong to no user: emergency, idle

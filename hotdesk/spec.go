@@ -100,6 +100,7 @@ type PBXSpec struct {
 	SRTP      *string      `json:"srtp,omitempty" yaml:"srtp,omitempty"`
 	Account   *AccountSpec `json:"account,omitempty" yaml:"account,omitempty"`
 	Identity  []string     `json:"identity,omitempty" yaml:"identity,omitempty"`
+	Sources   []string     `json:"sources,omitempty" yaml:"sources,omitempty"`
 }
 
 // AccountSpec is an account at the PBX. Secret arrives in the clear and is

@@ -212,6 +212,9 @@ func (p *PBX) check() error {
 	if err := checkIdentity(where, p.Identity); err != nil {
 		return err
 	}
+	if err := checkSources(where, p.Sources); err != nil {
+		return err
+	}
 	if p.Mode != "none" && p.Proxy == "" && p.Domain == "" {
 		return fmt.Errorf("%w: %s: proxy: give the PBX's host:port", ErrInvalid, where)
 	}

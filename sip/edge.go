@@ -95,6 +95,8 @@ type Options struct {
 	// than one phone may be, is refused instead of placed as a guess.
 	ChallengeUnproven bool
 	LocationFile      string // where UDP locations outlive a restart; empty: nowhere
+	// Resolver finds PBXes that are given by name; nil: the system's.
+	Resolver trunk.Resolver
 	// Dial opens connections to PBXes; nil: as the system does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Now  func() time.Time
@@ -146,7 +148,7 @@ func New(o Options) (*Edge, error) {
 	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
-	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
+	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log, Resolver: o.Resolver})
 	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
 	e.selves = &selves{calls: map[hotdesk.DeviceID]*record{}}
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}

@@ -44,3 +44,71 @@ func TestField_S30NumberReachesThePBX(t *testing.T) {
 		}
 	})
 }
+
+// A request belongs to the PBX when it comes from one of its addresses, whatever the
+// port: an INVITE from another socket of the PBX's host rings the phone. Another host
+// is challenged, and so is a request of a phone that shares the PBX's address.
+func TestField_S9AnyPortOfThePBX(t *testing.T) {
+	inOffice(t, func(o *office) {
+		bob := o.desk(2, "101")
+		other := o.plug("192.0.2.100:5061")
+		other.user = "0698765"
+		other.dial("101", "v=0", "")
+		if b := bob.ring(); b.invite.From().Address.User != "0698765" {
+			t.Errorf("the phone sees %s", b.invite.From().Value())
+		}
+		stranger := o.plug("192.0.2.101:5060")
+		stranger.user = "0698765"
+		stranger.dial("101", "v=0", "").refused("401 INVITE")
+		phone := o.plug("192.0.2.100:5070")
+		phone.user = "HD0003"
+		phone.dial("101", "v=0", "").refused("401 INVITE")
+		phone.id, phone.user, phone.gen = "HD0003", "102", o.generation("HD0003")
+		phone.register()
+		moved := o.plug("192.0.2.100:5071")
+		moved.user = "102"
+		moved.dial("101", "v=0", "").refused("401 INVITE")
+	})
+}
+
+// A PBX that is given sources is known by them alone; one that is known by name, by
+// every address of the name, of its proxy and of its domain.
+func TestField_S9Sources(t *testing.T) {
+	inOffice(t, func(o *office) {
+		bob := o.desk(2, "101")
+		rings := func(at string, want bool) {
+			t.Helper()
+			p := o.plug(at)
+			p.user = "0698765"
+			d := p.dial("101", "v=0", "")
+			if !want {
+				d.refused("401 INVITE")
+				return
+			}
+			b := bob.ring()
+			p.expect("180 INVITE")
+			b.reply(486, "Busy Here", "")
+			bob.expect("ACK")
+			d.refused("486 INVITE")
+		}
+		o.setPBX(hotdesk.PBXSpec{Sources: []string{"198.51.100.0/29", "2001:db8::9"}})
+		rings("198.51.100.3:40000", true)
+		rings("[2001:db8::9]:40000", true)
+		rings("198.51.100.9:5060", false)
+		o.names.set("pbx.example", "203.0.113.7", "203.0.113.8")
+		o.names.set("proxy.example", "203.0.113.6")
+		o.setPBX(hotdesk.PBXSpec{Sources: []string{}, Proxy: ptr("proxy.example:5080"), Domain: ptr("pbx.example")})
+		sleep(2 * time.Second)
+		for _, at := range []string{"203.0.113.6:5060", "203.0.113.7:1024", "203.0.113.8:5060"} {
+			rings(at, true)
+			if addr := addrOf(at); !o.edge.pbx.IsSource("main", addr) || o.edge.pbx.IsSource("other", addr) {
+				t.Errorf("%s is no source of main, or one of another", at)
+			}
+		}
+		rings("203.0.113.9:5060", false)
+		o.edge.knowPBXs()
+		if !o.edge.guard.Known("UDP", "203.0.113.8:7777") || o.edge.guard.Known("UDP", "203.0.113.9:5060") {
+			t.Error("the guard does not know the PBX's second address, or knows a stranger's")
+		}
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -69,10 +68,8 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 // knowPBXs tells the guard where the PBXes are.
 func (e *Edge) knowPBXs() {
 	var peers []guard.Peer
-	for _, f := range e.pbx.Flows() {
-		if at, err := netip.ParseAddrPort(f.Remote); err == nil {
-			peers = append(peers, guard.Peer{Network: f.Transport, Addr: at})
-		}
+	for _, from := range e.pbx.Sources() {
+		peers = append(peers, guard.Peer{Network: from.Network, Prefix: from.Prefix})
 	}
 	e.guard.Peers(peers)
 }
@@ -128,7 +125,9 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 }
 
 // upstream tells whether a request comes from a PBX, and for which user: by the
-// name of the contact that we registered for it, or else by where it comes from.
+// name of the contact that we registered for it, or else by where it comes from. Where
+// phones share the address of a PBX, what is written as they write is not the PBX's
+// unless it comes from the port where that listens.
 func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension, ok bool) {
 	if p, user, ok = e.pbx.Called(req.Recipient.User); ok {
 		return p, user, true
@@ -138,7 +137,22 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 		return p, "", false
 	}
 	p, ok = e.pbx.Sender(f)
+	if _, listens := e.pbx.Known(f); ok && f.Transport == "UDP" && !listens && e.likePhone(req, f) {
+		return p, "", false
+	}
 	return p, "", ok
+}
+
+// likePhone tells whether a request names a device of ours, or fits a phone that was
+// heard from its address.
+func (e *Edge) likePhone(req *sip.Request, f dialog.Flow) bool {
+	if _, _, device := e.Desk.Credentials(deviceID(req.From().Address.User)); device {
+		return true
+	}
+	return slices.ContainsFunc(e.locations.at(addrOf(f.Remote)), func(id hotdesk.DeviceID) bool {
+		l, ok := e.locations.last(id)
+		return ok && fits(req, l)
+	})
 }
 
 // maxDiversions is how often a call may have been forwarded before it comes to us.

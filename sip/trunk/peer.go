@@ -152,7 +152,7 @@ func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, dial
 
 // why says why an address is not known.
 func (r *Registrar) why(p hotdesk.PBX) error {
-	_, err := r.where.find(p, r.Now())
+	_, err := r.where.find(places(p)[0], r.Now())
 	return err
 }
 

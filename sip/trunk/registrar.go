@@ -8,9 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,13 +25,15 @@ type Desk interface {
 	PBXAccountSecret(hotdesk.PBXAccount) (hotdesk.Secret, error)
 }
 
-// Options of New; all are required.
+// Options of New; all are required but Resolver.
 type Options struct {
 	Desk Desk
 	Live *hotdesk.Live
 	Key  []byte // of the contacts' names; the same over restarts
 	Now  func() time.Time
 	Log  *slog.Logger
+	// Resolver finds PBXes that are given by name; nil: the system's.
+	Resolver Resolver
 }
 
 // Line is how requests are sent: the edge's own.
@@ -59,8 +59,11 @@ type Registrar struct {
 
 // New makes a registrar; Serve runs it.
 func New(o Options) *Registrar {
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
 	return &Registrar{
-		Options: o, where: addresses{resolver: net.DefaultResolver, known: map[string]answer{}},
+		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}},
 		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{},
 	}
 }
@@ -205,56 +208,11 @@ func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 	}
 }
 
-// Flow is the way to a PBX; ok is false while its address is not known.
-func (r *Registrar) Flow(p hotdesk.PBX) (dialog.Flow, bool) { return r.where.flow(p, r.Now()) }
-
 // Contact is where a PBX reaches an account: a name that tells nothing, at our
 // address.
 func (r *Registrar) Contact(a hotdesk.PBXAccount, own sip.Uri) sip.Uri {
 	own.User = r.token(accountID{a.PBX, a.User})
 	return own
-}
-
-// Flows lists the ways to the PBXes, as far as they are known.
-func (r *Registrar) Flows() []dialog.Flow {
-	var all []dialog.Flow
-	for _, p := range r.Desk.PBXs() {
-		if f, ok := r.Flow(p); ok && p.Mode != "none" {
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// Known tells whether we may open a connection on a flow: it is a PBX's. name is
-// what its certificate must be for.
-func (r *Registrar) Known(f dialog.Flow) (name string, ok bool) {
-	for _, p := range r.Desk.PBXs() {
-		if at, known := r.Flow(p); known && at == f && p.Mode != "none" {
-			return host(destination(p)), true
-		}
-	}
-	return "", false
-}
-
-// Sender is the PBX that a request comes from. Datagrams come from its address and
-// port; on a stream the port is whatever it opened, so there the address must do.
-func (r *Registrar) Sender(f dialog.Flow) (hotdesk.PBX, bool) {
-	from, err := netip.ParseAddrPort(f.Remote)
-	if err != nil {
-		return hotdesk.PBX{}, false
-	}
-	now := r.Now()
-	for _, p := range r.Desk.PBXs() {
-		at, err := r.where.find(p, now)
-		if err != nil || p.Mode == "none" || !strings.EqualFold(p.Transport, f.Transport) || at.Addr() != from.Addr().Unmap() {
-			continue
-		}
-		if at.Port() == from.Port() || f.Transport != "UDP" {
-			return p, true
-		}
-	}
-	return hotdesk.PBX{}, false
 }
 
 // Called finds the user whose contact a PBX calls, by its name.

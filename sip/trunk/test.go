@@ -3,6 +3,7 @@ package trunk
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"hotdeskd/hotdesk"
 )
@@ -18,7 +19,7 @@ func (r *Registrar) Test(ctx context.Context, p hotdesk.PBX) hotdesk.PBXTest {
 		t.step("mode", true, "none: calls between users are ours, nothing is sent anywhere")
 		t.Verdict = "there is nothing to test; outside calls need mode register or trunk"
 		return t.PBXTest
-	case !r.find(ctx, p, t), !r.greet(ctx, p, t), p.Mode == "register" && !r.enrol(ctx, p, t):
+	case !r.find(p, t), !r.greet(ctx, p, t), p.Mode == "register" && !r.enrol(ctx, p, t):
 		return t.PBXTest
 	}
 	t.Verdict = "the PBX works with hotdeskd"
@@ -38,20 +39,25 @@ func (t *test) step(name string, ok bool, format string, args ...any) bool {
 }
 
 // find resolves the PBX's address.
-func (r *Registrar) find(ctx context.Context, p hotdesk.PBX, t *test) bool {
+func (r *Registrar) find(p hotdesk.PBX, t *test) bool {
 	to := destination(p)
-	at, err := r.where.find(p, r.Now())
-	if !at.IsValid() {
-		at, err = resolve(ctx, r.where.resolver, to)
+	at := places(p)[0]
+	known, err := r.where.find(at, r.Now())
+	if len(known) == 0 {
+		known, err = r.where.resolve(at)
 	}
-	if err != nil {
+	if len(known) == 0 {
 		t.Verdict = trouble(p, err)
 		return t.step("address", false, "%s: %v", to, err)
 	}
-	if at.String() == to {
-		return t.step("address", true, "%s", to)
+	all := make([]string, len(known))
+	for i, one := range known {
+		all[i] = one.String()
 	}
-	return t.step("address", true, "%s is %s", to, at)
+	if text := strings.Join(all, ", "); text != to {
+		return t.step("address", true, "%s is %s", to, text)
+	}
+	return t.step("address", true, "%s", to)
 }
 
 // greet connects and asks OPTIONS.
