@@ -112,3 +112,76 @@ func TestField_S9Sources(t *testing.T) {
 		}
 	})
 }
+
+// A PBX with several addresses is there while one of them answers: that is known from
+// OPTIONS, so that neither a registration nor a call, nor 112, waits for the silent
+// one; and an address that refuses with 503 is left for the next (RFC 3263 section 4.3).
+func TestField_S9DNSFailover(t *testing.T) {
+	inOffice(t, func(o *office) {
+		o.names.set("pbx.example", "192.0.2.100", "192.0.2.60")
+		o.setPBX(hotdesk.PBXSpec{Proxy: ptr("pbx.example:5060")})
+		idle := o.phone(1)
+		idle.register()
+		spare := o.plug(spareAddr)
+		called := make(chan struct{}, 10)
+		go func() { // it answers OPTIONS
+			for msg := spare.receive(time.Hour); msg != nil; msg = spare.receive(time.Hour) {
+				if name(msg) == "INVITE" {
+					called <- struct{}{}
+				}
+			}
+		}()
+		sleep(10 * time.Second)
+		if got := o.live.PBX("main"); got.State != hotdesk.PBXUp {
+			t.Fatalf("status %+v", got)
+		}
+		d := idle.dial("112", "v=0", "")
+		sleep(50 * time.Millisecond)
+		select {
+		case <-called:
+		default:
+			t.Error("the second address has no call after 50 ms")
+		}
+		d.cancel()
+		sleep(time.Second)
+		_ = spare.conn.Close()
+	})
+}
+
+// A registration that finds the first address of a PBX silent is at the second one
+// within 4 s.
+func TestField_S9DNSRegistration(t *testing.T) {
+	inOffice(t, func(o *office) {
+		o.names.set("pbx.example", "192.0.2.60", "192.0.2.100")
+		r := o.openRegistrar()
+		o.setPBX(hotdesk.PBXSpec{Proxy: ptr("pbx.example:5060")})
+		sleep(4 * time.Second)
+		if len(r.at("emergency")) != 1 {
+			t.Error("the account of the PBX is not registered at the second address")
+		}
+		o.login("HD0001", "100")
+		sleep(time.Second) // silence is known by now
+		if len(r.at("100")) != 1 {
+			t.Error("a registration waits for an address that is known to be silent")
+		}
+	})
+}
+
+// A 503 of one address takes the call to the next one at once.
+func TestField_S9DNSUnavailable(t *testing.T) {
+	inOffice(t, func(o *office) {
+		o.names.set("pbx.example", "192.0.2.100", "192.0.2.60")
+		o.setPBX(hotdesk.PBXSpec{Proxy: ptr("pbx.example:5060")})
+		main, spare, anna := o.trunk(), o.plug(spareAddr), o.desk(1, "104")
+		sleep(time.Second)
+		anna.invite("0612345", "v=0")
+		first := main.ring()
+		began := time.Now()
+		first.reply(503, "Service Unavailable", "")
+		main.expect("ACK")
+		spare.ring()
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("the second address has the call after %s", waited)
+		}
+	})
+}

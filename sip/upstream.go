@@ -27,12 +27,21 @@ func contactKey(key []byte) []byte {
 }
 
 // connectWait is how long a connection to a PBX may take.
-const connectWait = 4 * time.Second
+const connectWait = 2500 * time.Millisecond
 
 // connector opens connections to PBXes, and to nobody else: a phone's connection is
 // the phone's to open. What it opens comes in by the listeners, like the others.
 func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
-	turn := make(chan struct{}, 1)
+	var mu sync.Mutex
+	turns := map[dialog.Flow]chan struct{}{}
+	turn := func(f dialog.Flow) chan struct{} {
+		mu.Lock()
+		defer mu.Unlock()
+		if turns[f] == nil {
+			turns[f] = make(chan struct{}, 1)
+		}
+		return turns[f]
+	}
 	return func(f dialog.Flow) error {
 		name, ok := e.pbx.Known(f)
 		if !ok {
@@ -40,9 +49,9 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 		}
 		ctx, cancel := context.WithTimeout(e.ctx, connectWait)
 		defer cancel()
-		select { // one at a time: the second finds the connection of the first
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
+		select { // one at a time to each: the second finds the connection of the first
+		case turn(f) <- struct{}{}:
+			defer func() { <-turn(f) }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -84,16 +93,20 @@ func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error
 	return hotdesk.PBXTest{}, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
 }
 
-// trunks makes the targets of a call through PBXes, one group each, to be tried in
-// order. A call of no user, and every emergency call, is the PBX's own account's.
+// quickly is how long an address of a PBX may give no sign of life while it has another.
+const quickly = 2500 * time.Millisecond
+
+// trunks makes the targets of a call through PBXes, to be tried in order: a group for
+// each address of each PBX. Addresses that have failed of late come last. A call of no
+// user, and every emergency call, is the PBX's own account's.
 func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Target {
 	if len(r.PBX) > 0 {
 		e.knowPBXs() // a PBX of a moment ago must be heard in any flood
 	}
-	var all [][]dialog.Target
+	var all, last [][]dialog.Target
 	for _, p := range r.PBX {
-		f, ok := e.pbx.Flow(p)
-		if !ok {
+		flows := e.pbx.Targets(p)
+		if len(flows) == 0 {
 			e.Log.Error("call cannot go to the PBX: its address is not known", "pbx", p.Name)
 			continue
 		}
@@ -115,11 +128,24 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 			caller.URI.User = "" // a device is nobody at the PBX
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
-		t.Flow, t.Contact = f, e.contact(f)
-		if p.Mode == "register" {
-			t.Contact = e.pbx.Contact(account, t.Contact)
+		for i, f := range flows {
+			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(f)
+			if p.Mode == "register" {
+				t.Contact = e.pbx.Contact(account, t.Contact)
+			}
+			if t.DeadAfter = quickly; i == len(flows)-1 {
+				t.DeadAfter = 0
+			}
+			if e.pbx.Failed(f) {
+				last = append(last, []dialog.Target{t})
+			} else {
+				all = append(all, []dialog.Target{t})
+			}
 		}
-		all = append(all, []dialog.Target{t})
+	}
+	all = append(all, last...)
+	for i := 1; i < len(all); i++ {
+		all[i][0].Alternate = all[i][0].Label == all[i-1][0].Label
 	}
 	return all
 }

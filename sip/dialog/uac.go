@@ -32,6 +32,13 @@ type Target struct {
 	Body     []byte // SDP offer; nil: the 2xx brings one
 	// User and Password answer one digest challenge; empty: a challenge fails the branch.
 	User, Password string
+	// DeadAfter is how long the branch may stay without any response; 0 is 4 s.
+	DeadAfter time.Duration
+	// Alternate: the same party as the target before, on another flow: to be tried when
+	// that one gave no answer, or 503 (RFC 3263 section 4.3), and not otherwise.
+	Alternate bool
+	// Told is told every response and what ended the branch; nil: nobody is.
+	Told func(*sip.Response, error)
 }
 
 // Progress is what a branch tells its owner: a response that is not 100, or the

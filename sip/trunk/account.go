@@ -3,6 +3,7 @@ package trunk
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -132,32 +133,89 @@ func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int)
 
 // outcome is what came of one registration.
 type outcome struct {
-	err     error // nobody answered
-	status  int
-	reason  string
-	ours    int  // seconds that our contact is registered for; 0: it is not
-	foreign bool // another contact is, too
-	missing bool // a secret is asked for, and there is none
+	err        error // nobody answered
+	status     int
+	reason     string
+	ours       int           // seconds that our contact is registered for; 0: it is not
+	foreign    bool          // another contact is, too
+	missing    bool          // a secret is asked for, and there is none
+	retryAfter time.Duration // when the PBX wants to be asked again; 0: it does not say
 }
 
-// register sends a REGISTER and answers one challenge.
+// hurry is how long an address may be silent while there is another one to try: long
+// enough for three datagrams.
+const hurry = 2500 * time.Millisecond
+
+// register sends a REGISTER to the first address of a PBX that answers (RFC 3263
+// section 4.3): silence, a refused connection and 503 move on to the next.
 func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXAccount, a *account, expires int) outcome {
-	f, ok := r.Flow(p)
-	if !ok {
-		return outcome{err: fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))}
+	flows := r.Targets(p)
+	if len(flows) == 0 {
+		return outcome{err: r.lost(p)}
 	}
 	secret, err := r.Desk.PBXAccountSecret(is)
 	if err != nil {
 		return outcome{err: fmt.Errorf("its secret cannot be opened: %w", err)}
 	}
+	var out outcome
+	for i, f := range flows {
+		wait := registerWait
+		if i < len(flows)-1 {
+			wait = hurry
+		}
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		out = r.registerAt(ctx, p, f, is, secret, a, expires)
+		cancel()
+		if !r.note(f, out.status, out.retryAfter, out.err) {
+			break
+		}
+	}
+	return out
+}
+
+// note remembers whether an address answers. It tells whether to try the next one.
+func (r *Registrar) note(f dialog.Flow, status int, retryAfter time.Duration, err error) (next bool) {
+	if err == nil && status != 503 {
+		r.where.heard(f)
+		return false
+	}
+	r.where.fail(f, r.Now().Add(cmp.Or(retryAfter, failedFor)))
+	return true
+}
+
+// Told notes what came of a call on a flow to a PBX, as a branch is told it.
+func (r *Registrar) Told(f dialog.Flow) func(*sip.Response, error) {
+	return func(res *sip.Response, err error) {
+		if err != nil {
+			r.note(f, 0, 0, err)
+			return
+		}
+		r.note(f, res.StatusCode, retryAfter(res), nil)
+	}
+}
+
+// longestRetry bounds what a Retry-After may ask for.
+const longestRetry = time.Hour
+
+// retryAfter reads a Retry-After (RFC 3261 section 20.33); 0 when there is none.
+func retryAfter(res *sip.Response) time.Duration {
+	text := headerValue(res, "Retry-After")
+	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]
+	seconds, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(min(seconds, 86400))*time.Second, longestRetry)
+}
+
+// registerAt sends a REGISTER to one address and answers one challenge.
+func (r *Registrar) registerAt(ctx context.Context, p hotdesk.PBX, f dialog.Flow, is hotdesk.PBXAccount, secret hotdesk.Secret, a *account, expires int) outcome {
 	domain := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
 	aor := domain
 	aor.User = is.Extension
 	line := r.via()
 	own := line.Contact(f)
 	own.User = a.token
-	ctx, cancel := context.WithTimeout(ctx, registerWait)
-	defer cancel()
 	var answer sip.Header
 	for try := 0; ; try++ {
 		a.cseq++
@@ -173,7 +231,7 @@ func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXA
 		if err != nil {
 			return outcome{err: err}
 		}
-		out := outcome{status: res.StatusCode, reason: res.Reason}
+		out := outcome{status: res.StatusCode, reason: res.Reason, retryAfter: retryAfter(res)}
 		switch {
 		case (res.StatusCode == 401 || res.StatusCode == 407) && secret == "":
 			out.missing = true // an answer could only be wrong
@@ -257,6 +315,8 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.silences = 0
 	}
 	switch {
+	case errors.Is(out.err, errNoAddress): // it is being looked up
+		a.problem, a.next = trouble(p.pbx, out.err), now
 	case out.err != nil:
 		a.silences++
 		a.problem = trouble(p.pbx, out.err)
@@ -286,7 +346,7 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	default:
 		a.silences++
 		a.problem = fmt.Sprintf("the PBX answers %d %s", out.status, out.reason)
-		a.next = now.Add(min(time.Duration(a.silences)*10*time.Second, 5*time.Minute) + rand.N(2*time.Second))
+		a.next = now.Add(cmp.Or(out.retryAfter, min(time.Duration(a.silences)*10*time.Second, 5*time.Minute)) + rand.N(2*time.Second))
 	}
 }
 

@@ -218,7 +218,7 @@ func (a *addresses) flows(p hotdesk.PBX, now time.Time) []dialog.Flow {
 	var good, bad []dialog.Flow
 	for _, one := range at {
 		f := dialog.Flow{Transport: strings.ToUpper(transport(p)), Remote: one.String()}
-		if until, failed := a.failed[f]; failed && now.Before(until) {
+		if now.Before(a.failed[f]) {
 			bad = append(bad, f)
 		} else {
 			good = append(good, f)
@@ -234,6 +234,12 @@ func (a *addresses) fail(f dialog.Flow, until time.Time) {
 	if a.failed[f].Before(until) {
 		a.failed[f] = until
 	}
+}
+
+func (a *addresses) hasFailed(f dialog.Flow, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return now.Before(a.failed[f])
 }
 
 func (a *addresses) heard(f dialog.Flow) {

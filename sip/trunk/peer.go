@@ -3,9 +3,11 @@ package trunk
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -19,7 +21,8 @@ import (
 // at the first word.
 const (
 	pingEvery  = 30 * time.Second
-	pingAgain  = 5 * time.Second // after the first silence, and while it is down
+	pingAgain  = 5 * time.Second  // after the first silence, and while it is down
+	pingPart   = 15 * time.Second // while one of several addresses is silent
 	pingWait   = 4 * time.Second
 	pingMisses = 2
 )
@@ -85,7 +88,8 @@ func (p *peer) waits() string {
 		oldest.at.Add(authWindow).UTC().Format("15:04 UTC"), strings.Join(who, ", "))
 }
 
-// ping asks the PBX when it is time. The caller holds the lock.
+// ping asks the PBX when it is time, at all its addresses at once. The caller holds
+// the lock.
 func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 	if p.asking || now.Before(p.next) {
 		return
@@ -93,7 +97,20 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 	p.asking = true
 	pbx := p.pbx
 	r.running.Go(func() {
-		err := r.options(ctx, pbx)
+		flows := r.Targets(pbx)
+		errs := make([]error, len(flows))
+		var all sync.WaitGroup
+		for i, f := range flows {
+			all.Go(func() {
+				_, errs[i] = r.ask(ctx, pbx, f)
+				r.answered(ctx, p, f, errs[i])
+			})
+		}
+		all.Wait()
+		err := errors.Join(errs...)
+		if len(flows) == 0 {
+			err = r.lost(pbx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -101,15 +118,36 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 		defer r.mu.Unlock()
 		p.asking = false
 		switch {
-		case err == nil:
-			p.pinged = true
-			p.alive(r.Now())
-		case p.heard && !p.pinged:
+		case slices.Contains(errs, nil):
+			if err != nil { // some address is silent
+				p.next = r.Now().Add(pingPart)
+			}
+		case errors.Is(err, errNoAddress): // it is being looked up
+			p.problem, p.next = trouble(pbx, err), r.Now()
+		case p.heard && !p.pinged: // it answers no OPTIONS
 			p.next = r.Now().Add(pingEvery)
 		default:
 			r.silent(p, err)
 		}
 	})
+}
+
+// answered notes whether one address of a PBX answers. One that answers no OPTIONS
+// may take calls all the same.
+func (r *Registrar) answered(ctx context.Context, p *peer, f dialog.Flow, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.where.heard(f)
+		p.pinged = true
+		p.alive(r.Now())
+	case p.pinged || !p.heard:
+		r.where.fail(f, r.Now().Add(failedFor))
+	}
 }
 
 // alive and silent note whether the PBX answers. The caller holds the lock.
@@ -128,17 +166,8 @@ func (r *Registrar) silent(p *peer, err error) {
 	}
 }
 
-// options asks a PBX whether it is there; whatever it answers, it is.
-func (r *Registrar) options(ctx context.Context, p hotdesk.PBX) error {
-	_, _, err := r.ask(ctx, p)
-	return err
-}
-
-func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, dialog.Flow, error) {
-	f, ok := r.Flow(p)
-	if !ok {
-		return nil, f, fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))
-	}
+// ask sends an OPTIONS to one address of a PBX.
+func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX, f dialog.Flow) (*sip.Response, error) {
 	line := r.via()
 	to := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
 	req := request(line, sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
@@ -146,14 +175,13 @@ func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, dial
 	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
 	ctx, cancel := context.WithTimeout(ctx, pingWait)
 	defer cancel()
-	res, err := line.Net.Do(ctx, req, f)
-	return res, f, err
+	return line.Net.Do(ctx, req, f)
 }
 
-// why says why an address is not known.
-func (r *Registrar) why(p hotdesk.PBX) error {
+// lost says why the address of a PBX is not known.
+func (r *Registrar) lost(p hotdesk.PBX) error {
 	_, err := r.where.find(places(p)[0], r.Now())
-	return err
+	return fmt.Errorf("%s: %w", destination(p), cmp.Or(err, errNoAddress))
 }
 
 // request builds a request outside any dialog.

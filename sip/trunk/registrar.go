@@ -124,9 +124,10 @@ func (r *Registrar) look(ctx context.Context) {
 	}
 	for name, p := range pbxs {
 		pe := r.peers[name]
-		if pe == nil {
+		if pe == nil || !slices.Equal(places(pe.pbx), places(p)) { // new, or moved
 			pe = &peer{}
 			r.peers[name] = pe
+			r.again(name, now)
 		}
 		pe.pbx = p
 		r.ping(ctx, pe, now)
@@ -173,6 +174,15 @@ func (r *Registrar) look(ctx context.Context) {
 		r.begin(ctx, pe, acc, expires)
 	}
 	r.report(pbxs)
+}
+
+// again lets all accounts of a PBX register anew. The caller holds the lock.
+func (r *Registrar) again(pbx string, now time.Time) {
+	for id, a := range r.accounts {
+		if id.pbx == pbx {
+			a.next = now
+		}
+	}
 }
 
 // token names a contact: the same one after a restart, and nobody can guess it.

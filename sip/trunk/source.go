@@ -25,6 +25,9 @@ func (r *Registrar) Flow(p hotdesk.PBX) (f dialog.Flow, ok bool) {
 	return f, false
 }
 
+// Failed tells whether nobody could be reached on a flow of late.
+func (r *Registrar) Failed(f dialog.Flow) bool { return r.where.hasFailed(f, r.Now()) }
+
 // Source is where a PBX sends from, by transport.
 type Source struct {
 	Network string // UDP, TCP or TLS

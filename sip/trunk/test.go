@@ -79,7 +79,7 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 		}
 	}
 	t.step("transport", true, "%s to %s", f.Transport, f.Remote)
-	res, _, err := r.ask(ctx, p)
+	res, err := r.ask(ctx, p, f)
 	if err == nil {
 		return t.step("OPTIONS", true, "answered %d %s", res.StatusCode, res.Reason)
 	}
