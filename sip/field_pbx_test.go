@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,121 @@ func TestField_S9DNSUnavailable(t *testing.T) {
 		spare.ring()
 		if waited := time.Since(began); waited > time.Second {
 			t.Errorf("the second address has the call after %s", waited)
+		}
+	})
+}
+
+// crowd seats n people, 200 onwards, at devices of their own: their phones are off.
+func (o *office) crowd(r *registrar, n int) {
+	o.t.Helper()
+	ctx := context.Background()
+	var file hotdesk.Desired
+	for i := range n {
+		ext := fmt.Sprint(200 + i)
+		r.mu.Lock()
+		r.passwords[ext] = "p" + ext
+		r.mu.Unlock()
+		file.Users = append(file.Users, hotdesk.UserSpec{Extension: ext, PIN: ptr("4071"), PBX: &hotdesk.UserPBXSpec{Name: "main", Secret: ptr("p" + ext)}})
+		file.Devices = append(file.Devices, hotdesk.DeviceSpec{MAC: mac(10 + i).String(), Model: ptr("yealink-t46u"), Site: ptr("roma")})
+	}
+	if _, err := o.Apply(ctx, file, hotdesk.ApplyOptions{}); err != nil {
+		o.t.Fatal(err)
+	}
+	for i := range n {
+		if _, err := o.Claim(ctx, mac(10+i), "roma", "test"); err != nil {
+			o.t.Fatal(err)
+		}
+		o.login(hotdesk.DeviceID(fmt.Sprintf("HD%04d", 5+i)), hotdesk.Extension(fmt.Sprint(200+i)))
+	}
+}
+
+// A PBX that was started anew has forgotten everybody. Within 10 s of its return all
+// of a hundred are registered again, at most 20 a second, first the PBX's own account
+// and who has a phone that is on; and the number that is shown is what the PBX has
+// confirmed since.
+func TestField_S32RestartedPBX(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		o.crowd(r, 100)
+		o.desk(1, "103")
+		sleep(15 * time.Second)
+		if got := o.live.PBX("main"); got.Registered != 101 {
+			t.Fatalf("%d are registered at first", got.Registered)
+		}
+		r.mu.Lock()
+		r.dead = true
+		r.mu.Unlock()
+		sleep(45 * time.Second)
+		if got := o.live.PBX("main"); got.State != hotdesk.PBXDown || got.Registered != 0 {
+			t.Errorf("while it is down: %+v", got)
+		}
+		r.mu.Lock()
+		r.contacts, r.registers, r.times, r.dead = map[string]map[string]string{}, nil, nil, false
+		r.mu.Unlock()
+		for range 20 {
+			sleep(500 * time.Millisecond)
+			there, shown := 0, o.live.PBX("main").Registered
+			r.mu.Lock()
+			for user := range r.contacts {
+				if user != "emergency" {
+					there++
+				}
+			}
+			r.mu.Unlock()
+			if shown > there || shown < there-10 { // a tick late at most
+				t.Errorf("%d are shown, %d are registered", shown, there)
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.contacts) != 102 {
+			t.Errorf("%d are registered 10 s after the return", len(r.contacts))
+		}
+		first := map[string]bool{}
+		for i, req := range r.registers {
+			if i < 10 { // the first turn
+				first[req.To().Address.User] = true
+			}
+			if i >= 25 && r.times[i].Sub(r.times[i-25]) < time.Second {
+				t.Errorf("25 registrations in %s", r.times[i].Sub(r.times[i-25]))
+			}
+		}
+		if !first["emergency"] || !first["103"] {
+			t.Errorf("first %v, want the PBX's account and 103, whose phone is on", first)
+		}
+	})
+}
+
+// A PBX that answers no OPTIONS is seen to have been away by a registration that gets
+// no answer; when one gets through again, everybody is registered anew.
+func TestField_S32WithoutOptions(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		r.mu.Lock()
+		r.noOptions = true
+		r.mu.Unlock()
+		for n := range 3 {
+			o.login(hotdesk.DeviceID(fmt.Sprintf("HD%04d", 1+n)), hotdesk.Extension(fmt.Sprint(101+n)))
+			sleep(time.Minute) // their registrations run out apart
+		}
+		r.mu.Lock()
+		r.dead = true
+		r.mu.Unlock()
+		sleep(2 * time.Minute)
+		r.mu.Lock()
+		r.contacts, r.dead = map[string]map[string]string{}, false
+		r.mu.Unlock()
+		there := func() int {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return len(r.contacts)
+		}
+		for there() == 0 {
+			sleep(100 * time.Millisecond)
+		}
+		sleep(2 * time.Second)
+		if n := there(); n != 4 {
+			t.Errorf("%d of 4 are registered 2 s after the first", n)
 		}
 	})
 }

@@ -24,8 +24,10 @@ type registrar struct {
 	passwords map[string]string            // by authentication user
 	contacts  map[string]map[string]string // by AOR: contact URI -> expires
 	registers []*sip.Request               // that passed, or failed for good
+	times     []time.Time                  // when each came
 	invites   []*sip.Request
 	dead      bool
+	noOptions bool   // OPTIONS are not answered
 	ringing   bool   // calls are not answered
 	foreign   string // a contact that somebody else has registered
 }
@@ -74,6 +76,7 @@ func (r *registrar) answer(req *sip.Request) {
 	defer r.mu.Unlock()
 	switch {
 	case r.dead:
+	case req.Method == sip.OPTIONS && r.noOptions:
 	case req.Method == sip.OPTIONS:
 		r.peer.reply(req, 200, "OK", "", "")
 	case req.Method == sip.ACK:
@@ -92,7 +95,7 @@ func (r *registrar) answer(req *sip.Request) {
 }
 
 func (r *registrar) register(req *sip.Request) {
-	r.registers = append(r.registers, req)
+	r.registers, r.times = append(r.registers, req), append(r.times, time.Now())
 	user := quoted(req.GetHeader("Authorization").Value(), "username")
 	secret := "p" + strings.TrimPrefix(user, "auth")
 	if user == "emergency" {

@@ -129,7 +129,7 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
 		for i, f := range flows {
-			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(f)
+			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(account, f)
 			if p.Mode == "register" {
 				t.Contact = e.pbx.Contact(account, t.Contact)
 			}

@@ -48,8 +48,10 @@ type account struct {
 	proven     bool // the secret was right once
 	next       time.Time
 	busy       bool
-	failures   int // refusals in a row
-	silences   int // in a row
+	said       time.Time // when the PBX confirmed it last
+	renew      bool      // the PBX came back while a transaction was in flight
+	failures   int       // refusals in a row
+	silences   int       // in a row
 	problem    string
 	conflict   bool // another contact is registered beside ours
 
@@ -183,14 +185,20 @@ func (r *Registrar) note(f dialog.Flow, status int, retryAfter time.Duration, er
 	return true
 }
 
-// Told notes what came of a call on a flow to a PBX, as a branch is told it.
-func (r *Registrar) Told(f dialog.Flow) func(*sip.Response, error) {
+// Told notes what came of a call by an account on a flow to its PBX, as a branch is
+// told it. A PBX that gave no answer is asked whether it is there.
+func (r *Registrar) Told(a hotdesk.PBXAccount, f dialog.Flow) func(*sip.Response, error) {
 	return func(res *sip.Response, err error) {
-		if err != nil {
-			r.note(f, 0, 0, err)
+		if err == nil {
+			r.note(f, res.StatusCode, retryAfter(res), nil)
 			return
 		}
-		r.note(f, res.StatusCode, retryAfter(res), nil)
+		r.note(f, 0, 0, err)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if p := r.peers[a.PBX]; p != nil {
+			p.next = r.Now()
+		}
 	}
 }
 
@@ -310,8 +318,10 @@ func contacts(res *sip.Response, own sip.Uri, asked int) (ours int, foreign bool
 // take notes an outcome. The caller holds the lock.
 func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	now := r.Now()
+	renew := a.renew
+	a.renew = false
 	if out.err == nil {
-		p.alive(now)
+		r.alive(p)
 		a.silences = 0
 	}
 	switch {
@@ -321,9 +331,12 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.silences++
 		a.problem = trouble(p.pbx, out.err)
 		a.next = now.Add(min(time.Duration(a.silences)*5*time.Second, time.Minute) + rand.N(2*time.Second))
-		p.next = now // ask it whether it is there
 		if !p.pinged {
-			r.silent(p, out.err)
+			r.silent(p, out.err, now)
+		}
+		p.next = now // ask it whether it is there
+		if renew {
+			a.next = now
 		}
 		if a.silences > 3 && expires == 0 {
 			a.registered = false // it will run out
@@ -332,7 +345,7 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.registered, a.problem, a.failures, a.proven = false, "", 0, true
 		a.next = now
 	case out.status == 200:
-		a.registered, a.proven, a.failures, a.problem = out.ours > 0, true, 0, ""
+		a.registered, a.proven, a.failures, a.problem, a.said = out.ours > 0, true, 0, "", now
 		r.good[a.id] = keyOf(a.is)
 		seconds := cmp.Or(out.ours, 60)
 		a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))

@@ -126,19 +126,19 @@ func TestField_S9DNSFailedAddresses(t *testing.T) {
 			}
 			return res
 		}
-		r.Told(flow(1))(nil, errors.New("no answer"))
+		r.Told(hotdesk.PBXAccount{}, flow(1))(nil, errors.New("no answer"))
 		expect("231", "no answer from 1")
 		time.Sleep(29 * time.Second)
 		expect("231", "after 29 s")
 		time.Sleep(2 * time.Second)
 		expect("123", "after 31 s")
-		r.Told(flow(2))(answer(503, "120 (in a minute or two)"), nil)
+		r.Told(hotdesk.PBXAccount{}, flow(2))(answer(503, "120 (in a minute or two)"), nil)
 		time.Sleep(119 * time.Second)
 		expect("132", "119 s after a 503 with Retry-After: 120")
-		r.Told(flow(2))(answer(486, ""), nil)
+		r.Told(hotdesk.PBXAccount{}, flow(2))(answer(486, ""), nil)
 		expect("123", "2 has said busy")
 		for n := range 3 {
-			r.Told(flow(n+1))(answer(503, ""), nil)
+			r.Told(hotdesk.PBXAccount{}, flow(n+1))(answer(503, ""), nil)
 		}
 		expect("123", "all have failed")
 		z.hosts["pbx.example"] = []string{"192.0.2.4"}

@@ -42,6 +42,7 @@ type peer struct {
 	heard   bool // it has answered something
 	pinged  bool // it answers OPTIONS; some do not, and are there all the same
 	misses  int
+	back    time.Time // since when it answers without a silence
 	problem string
 	failed  []failure // failed authentications of late, oldest first
 }
@@ -56,12 +57,23 @@ type failure struct {
 func (p *peer) status() hotdesk.PBXStatus {
 	s := hotdesk.PBXStatus{State: hotdesk.PBXUnknown, Problem: p.problem}
 	switch {
-	case p.misses >= pingMisses:
+	case p.down():
 		s.State = hotdesk.PBXDown
 	case p.heard:
 		s.State, s.Problem = hotdesk.PBXUp, ""
 	}
 	return s
+}
+
+// down tells whether it was silent for long enough, and away, whether to wait for an
+// answer to OPTIONS before anything else is asked of it.
+func (p *peer) down() bool { return p.misses >= pingMisses }
+func (p *peer) away() bool { return p.down() && p.pinged }
+
+// confirmed tells whether an account is registered as far as the PBX has said since it
+// came back.
+func (p *peer) confirmed(a *account) bool {
+	return a.registered && !p.down() && !a.said.Before(p.back)
 }
 
 // mayFail tells whether one more authentication may fail.
@@ -127,7 +139,7 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 		case p.heard && !p.pinged: // it answers no OPTIONS
 			p.next = r.Now().Add(pingEvery)
 		default:
-			r.silent(p, err)
+			r.silent(p, err, now)
 		}
 	})
 }
@@ -144,23 +156,29 @@ func (r *Registrar) answered(ctx context.Context, p *peer, f dialog.Flow, err er
 	case err == nil:
 		r.where.heard(f)
 		p.pinged = true
-		p.alive(r.Now())
+		r.alive(p)
 	case p.pinged || !p.heard:
 		r.where.fail(f, r.Now().Add(failedFor))
 	}
 }
 
-// alive and silent note whether the PBX answers. The caller holds the lock.
-func (p *peer) alive(now time.Time) {
+// alive and silent note whether the PBX answers. One that answers after a silence may
+// have been started anew: everybody is registered again. The caller holds the lock.
+func (r *Registrar) alive(p *peer) {
+	now := r.Now()
+	if p.misses > 0 {
+		p.back = now
+		r.again(p.pbx.Name, now)
+	}
 	p.heard, p.misses, p.problem = true, 0, ""
 	if p.pinged { // otherwise let us learn soon whether it answers OPTIONS
 		p.next = now.Add(pingEvery)
 	}
 }
 
-func (r *Registrar) silent(p *peer, err error) {
+func (r *Registrar) silent(p *peer, err error, began time.Time) {
 	p.misses++
-	p.problem, p.next = trouble(p.pbx, err), r.Now().Add(pingAgain)
+	p.problem, p.next = trouble(p.pbx, err), began.Add(pingAgain)
 	if p.misses == pingMisses {
 		r.Log.Warn("no answer from the PBX", "pbx", p.pbx.Name, "problem", p.problem, "err", err)
 	}

@@ -1,12 +1,14 @@
 package trunk
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -151,6 +153,9 @@ func (r *Registrar) look(ctx context.Context) {
 		if _, ok := wanted[id]; !ok {
 			acc.unwant(now)
 		}
+	}
+	for _, acc := range r.order() {
+		id := acc.id
 		pe := r.peers[id.pbx]
 		if acc.busy {
 			continue
@@ -161,7 +166,7 @@ func (r *Registrar) look(ctx context.Context) {
 			continue
 		}
 		expires, due := acc.due(now, r.Live)
-		if !due || begun >= perTick {
+		if !due || begun >= perTick || pe.away() {
 			continue
 		}
 		if expires > 0 && acc.unproven() && !pe.mayFail(now) {
@@ -176,13 +181,38 @@ func (r *Registrar) look(ctx context.Context) {
 	r.report(pbxs)
 }
 
-// again lets all accounts of a PBX register anew. The caller holds the lock.
+// again lets all accounts of a PBX register anew: it was away, and may have forgotten
+// them. The caller holds the lock.
 func (r *Registrar) again(pbx string, now time.Time) {
 	for id, a := range r.accounts {
-		if id.pbx == pbx {
-			a.next = now
+		if id.pbx == pbx && a.wanted {
+			a.next, a.renew = now, a.busy
 		}
 	}
+}
+
+// order lists the accounts in the order of their turns: first what emergency calls
+// need, then who has a phone that is on, then everybody else who sits somewhere, last
+// who has left. The caller holds the lock.
+func (r *Registrar) order() []*account {
+	rank := func(a *account) int {
+		switch {
+		case !a.wanted:
+			return 3
+		case a.id.user == "":
+			return 0
+		case slices.ContainsFunc(a.is.Devices, func(id hotdesk.DeviceID) bool { _, on := r.Live.Registration(id); return on }):
+			return 1
+		}
+		return 2
+	}
+	ranks := make(map[*account]int, len(r.accounts))
+	for _, a := range r.accounts {
+		ranks[a] = rank(a)
+	}
+	return slices.SortedFunc(maps.Keys(ranks), func(a, b *account) int {
+		return cmp.Or(cmp.Compare(ranks[a], ranks[b]), cmp.Compare(a.id.user, b.id.user), cmp.Compare(a.id.pbx, b.id.pbx))
+	})
 }
 
 // token names a contact: the same one after a restart, and nobody can guess it.
@@ -195,18 +225,20 @@ func (r *Registrar) token(id accountID) string {
 // report tells everybody what is known of the PBXes.
 func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 	for name := range pbxs {
-		s := r.peers[name].status()
+		pe := r.peers[name]
+		s := pe.status()
 		for id, acc := range r.accounts {
 			if id.pbx != name {
 				continue
 			}
 			if id.user == "" {
-				if s.Account = acc.problem; acc.registered && acc.problem == "" {
+				s.Account = acc.problem
+				if acc.problem == "" && pe.confirmed(acc) {
 					s.Account = "registered"
 				}
 				continue
 			}
-			if acc.registered {
+			if pe.confirmed(acc) {
 				s.Registered++
 			}
 			if acc.problem != "" {
@@ -235,14 +267,6 @@ func (r *Registrar) Called(token string) (p hotdesk.PBX, user hotdesk.Extension,
 		return p, "", false
 	}
 	return pe.pbx, id.user, true
-}
-
-// Registered tells whether the account is registered at its PBX now.
-func (r *Registrar) Registered(pbx string, user hotdesk.Extension) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := r.accounts[accountID{pbx, user}]
-	return a != nil && a.registered
 }
 
 var errNoAddress = errors.New("its address is not known")
