@@ -159,10 +159,13 @@ func branchOf(req *sip.Request) string {
 }
 
 // inspect is what the guard asks about each message.
-func (e *Edge) inspect(_ string, from netip.AddrPort, data []byte, broken bool) guard.Verdict {
+func (e *Edge) inspect(network string, from netip.AddrPort, data []byte, broken bool) guard.Verdict {
 	msg, answer, port := e.triage.Look(data, broken)
 	if msg == nil {
 		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
+	}
+	if res, ok := msg.(*sip.Response); ok {
+		return guard.Verdict{Drop: e.secondFinal(res, dialog.Flow{Transport: network, Remote: from.String()})}
 	}
 	req, ok := msg.(*sip.Request)
 	if ok && req.IsCancel() && e.invites.strange(req, from.Addr()) {

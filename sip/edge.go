@@ -124,6 +124,7 @@ type Edge struct {
 	pbx    *trunk.Registrar
 
 	invites    *invites
+	finals     finals
 	unanswered *unanswered
 
 	load  *load

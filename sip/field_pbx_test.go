@@ -301,3 +301,38 @@ func TestField_S32WithoutOptions(t *testing.T) {
 		}
 	})
 }
+
+// Of two final responses to one REGISTER the first counts (RFC 3261 section 17.1.2.2).
+// A registrar that keeps no further contact says so in P-Registrar-Error: that is a
+// conflict, told as one, and no wrong password.
+func TestField_S33AccountIsFull(t *testing.T) {
+	inOffice(t, func(o *office) {
+		r := o.openRegistrar()
+		events, stop := o.events()
+		defer stop()
+		sleep(2 * time.Second)
+		r.mu.Lock()
+		r.full = true
+		r.mu.Unlock()
+		o.login("HD0001", "101")
+		sleep(2 * time.Second)
+		got := o.live.PBX("main").Failed
+		if len(got) != 1 || !strings.HasPrefix(got[0], "user 101: ") || !strings.Contains(got[0], "503, Too many registered contacts") || !strings.Contains(got[0], "max contacts") {
+			t.Errorf("told %q", got)
+		}
+		if n := events("pbx.contact_conflict"); n != 1 {
+			t.Errorf("%d conflicts are told", n)
+		}
+		sleep(9 * time.Minute)
+		if n := events("pbx.contact_conflict"); n != 2 || events("pbx.user_failed") != 0 { // the emergency account's, too
+			t.Errorf("%d conflicts are told, or a refusal", n)
+		}
+		r.mu.Lock()
+		r.full = false
+		r.mu.Unlock()
+		sleep(6 * time.Minute)
+		if got := o.live.PBX("main"); got.Registered != 1 || len(got.Failed) != 0 {
+			t.Errorf("when there is room again: %+v", got)
+		}
+	})
+}

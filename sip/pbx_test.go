@@ -28,6 +28,7 @@ type registrar struct {
 	invites   []*sip.Request
 	dead      bool
 	noOptions bool   // OPTIONS are not answered
+	full      bool   // accounts have as many contacts as they may, as Kamailio says it
 	ringing   bool   // calls are not answered
 	foreign   string // a contact that somebody else has registered
 }
@@ -103,6 +104,11 @@ func (r *registrar) register(req *sip.Request) {
 	}
 	if r.passwords[user] != secret {
 		r.peer.reply(req, 403, "Forbidden", req.To().Value()+";tag=p", "")
+		return
+	}
+	if r.full {
+		r.peer.reply(req, 503, "Service Unavailable", req.To().Value()+";tag=p", "", "P-Registrar-Error: Too many registered contacts\r\n")
+		r.peer.reply(req, 500, "I'm terribly sorry, server error occurred (1/SL)", req.To().Value()+";tag=p", "")
 		return
 	}
 	aor := req.To().Address.User

@@ -138,6 +138,7 @@ type outcome struct {
 	err        error // nobody answered
 	status     int
 	reason     string
+	why        string        // in the words of the registrar (P-Registrar-Error of Kamailio)
 	ours       int           // seconds that our contact is registered for; 0: it is not
 	foreign    bool          // another contact is, too
 	missing    bool          // a secret is asked for, and there is none
@@ -168,6 +169,10 @@ func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXA
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		out = r.registerAt(ctx, p, f, is, secret, a, expires)
 		cancel()
+		if out.why != "" { // it is the account, and not the server
+			r.where.heard(f)
+			break
+		}
 		if !r.note(f, out.status, out.retryAfter, out.err) {
 			break
 		}
@@ -239,7 +244,7 @@ func (r *Registrar) registerAt(ctx context.Context, p hotdesk.PBX, f dialog.Flow
 		if err != nil {
 			return outcome{err: err}
 		}
-		out := outcome{status: res.StatusCode, reason: res.Reason, retryAfter: retryAfter(res)}
+		out := outcome{status: res.StatusCode, reason: res.Reason, retryAfter: retryAfter(res), why: headerValue(res, "P-Registrar-Error")}
 		switch {
 		case (res.StatusCode == 401 || res.StatusCode == 407) && secret == "":
 			out.missing = true // an answer could only be wrong
@@ -358,7 +363,10 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		r.noteRefusal(p, a, out, now)
 	default:
 		a.silences++
-		a.problem = fmt.Sprintf("the PBX answers %d %s", out.status, out.reason)
+		a.problem = "the PBX answers " + out.words()
+		if out.full() {
+			r.conflict(a, fmt.Sprintf("the PBX keeps no further contact of %s (%s): raise its max contacts, or take the account out of the other phone", a.id.owner(), out.words()))
+		}
 		a.next = now.Add(cmp.Or(out.retryAfter, min(time.Duration(a.silences)*10*time.Second, 5*time.Minute)) + rand.N(2*time.Second))
 	}
 }
@@ -384,6 +392,17 @@ func (r *Registrar) refused(a *account, out outcome, problem string) {
 	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": problem})
 }
 
+// words is what was answered.
+func (out outcome) words() string {
+	if out.why != "" {
+		return fmt.Sprintf("%d, %s", out.status, out.why)
+	}
+	return fmt.Sprintf("%d %s", out.status, out.reason)
+}
+
+// full tells whether the registrar has as many contacts of the account as it keeps.
+func (out outcome) full() bool { return strings.Contains(strings.ToLower(out.why), "too many") }
+
 // noteConflict tells that somebody else is registered as this user, or that ours
 // was thrown out.
 func (r *Registrar) noteConflict(a *account, out outcome) {
@@ -391,12 +410,17 @@ func (r *Registrar) noteConflict(a *account, out outcome) {
 		a.conflict = false
 		return
 	}
-	a.problem = "another phone is registered there as the same user: take the account out of that phone, or let the PBX allow several contacts"
 	if out.ours == 0 {
-		a.problem = "the PBX does not keep our contact: raise its max contacts, or take the account out of the other phone"
+		r.conflict(a, "the PBX does not keep our contact: raise its max contacts, or take the account out of the other phone")
+		return
 	}
+	r.conflict(a, "another phone is registered there as the same user: take the account out of that phone, or let the PBX allow several contacts")
+}
+
+func (r *Registrar) conflict(a *account, problem string) {
+	a.problem = problem
 	if !a.conflict {
-		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": a.problem})
+		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": problem})
 	}
 	a.conflict = true
 }
