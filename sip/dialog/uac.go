@@ -9,7 +9,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
-	"github.com/icholy/digest"
 )
 
 // ErrDead: a branch gave no sign of life in time.
@@ -338,13 +337,7 @@ func (b *Branch) sendCancel() {
 // authorise makes the next INVITE, which answers the challenge (RFC 3261
 // section 22.2). Nothing of it ever reaches the other leg.
 func (b *Branch) authorise(res *sip.Response) error {
-	challenge, answer := "WWW-Authenticate", "Authorization"
-	if res.StatusCode == 407 {
-		challenge, answer = "Proxy-Authenticate", "Proxy-Authorization"
-	}
-	value, err := Answer(res.GetHeaders(challenge), digest.Options{
-		Method: "INVITE", URI: b.target.URI.String(), Username: b.target.User, Password: b.target.Password,
-	})
+	credentials, err := Credentials(res, b.req, b.target.User, b.target.Password)
 	if err != nil {
 		return err
 	}
@@ -352,24 +345,7 @@ func (b *Branch) authorise(res *sip.Response) error {
 	defer b.mu.Unlock()
 	tag, _ := Param(b.req.From().Params, "tag")
 	req := b.invite(b.req.CallID().Value(), tag, b.req.CSeq().SeqNo+1)
-	req.AppendHeader(sip.NewHeader(answer, value))
+	req.AppendHeader(credentials)
 	b.req, b.heard = req, false
 	return nil
-}
-
-// Answer computes the credentials for the first challenge of several that can be
-// answered; sipgo itself would look at the first only.
-func Answer(challenges []sip.Header, o digest.Options) (string, error) {
-	for _, h := range challenges {
-		chal, err := digest.ParseChallenge(h.Value())
-		if err != nil || !digest.CanDigest(chal) {
-			continue
-		}
-		cred, err := digest.Digest(chal, o)
-		if err != nil {
-			return "", fmt.Errorf("answer the challenge: %w", err)
-		}
-		return cred.String(), nil
-	}
-	return "", errors.New("no challenge that can be answered")
 }
