@@ -128,6 +128,7 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 			caller.URI.User = "" // a device is nobody at the PBX
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
+		t.Headers = append(e.pbx.Routes(account), t.Headers...)
 		for i, f := range flows {
 			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(account, f)
 			if p.Mode == "register" {

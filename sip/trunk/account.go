@@ -6,16 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
-	"github.com/icholy/digest"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/dialog"
 )
 
 // accountID is a user at a PBX; without a user the PBX's own account.
@@ -48,6 +44,7 @@ type account struct {
 	proven     bool // the secret was right once
 	next       time.Time
 	busy       bool
+	routes     []sip.Uri // Service-Route of its registration
 	said       time.Time // when the PBX confirmed it last
 	renew      bool      // the PBX came back while a transaction was in flight
 	failures   int       // refusals in a row
@@ -133,193 +130,6 @@ func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int)
 	})
 }
 
-// outcome is what came of one registration.
-type outcome struct {
-	err        error // nobody answered
-	status     int
-	reason     string
-	why        string        // in the words of the registrar (P-Registrar-Error of Kamailio)
-	ours       int           // seconds that our contact is registered for; 0: it is not
-	foreign    bool          // another contact is, too
-	missing    bool          // a secret is asked for, and there is none
-	retryAfter time.Duration // when the PBX wants to be asked again; 0: it does not say
-}
-
-// hurry is how long an address may be silent while there is another one to try: long
-// enough for three datagrams.
-const hurry = 2500 * time.Millisecond
-
-// register sends a REGISTER to the first address of a PBX that answers (RFC 3263
-// section 4.3): silence, a refused connection and 503 move on to the next.
-func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXAccount, a *account, expires int) outcome {
-	flows := r.Targets(p)
-	if len(flows) == 0 {
-		return outcome{err: r.lost(p)}
-	}
-	secret, err := r.Desk.PBXAccountSecret(is)
-	if err != nil {
-		return outcome{err: fmt.Errorf("its secret cannot be opened: %w", err)}
-	}
-	var out outcome
-	for i, f := range flows {
-		wait := registerWait
-		if i < len(flows)-1 {
-			wait = hurry
-		}
-		ctx, cancel := context.WithTimeout(ctx, wait)
-		out = r.registerAt(ctx, p, f, is, secret, a, expires)
-		cancel()
-		if out.why != "" { // it is the account, and not the server
-			r.where.heard(f)
-			break
-		}
-		if !r.note(f, out.status, out.retryAfter, out.err) {
-			break
-		}
-	}
-	return out
-}
-
-// note remembers whether an address answers. It tells whether to try the next one.
-func (r *Registrar) note(f dialog.Flow, status int, retryAfter time.Duration, err error) (next bool) {
-	if err == nil && status != 503 {
-		r.where.heard(f)
-		return false
-	}
-	r.where.fail(f, r.Now().Add(cmp.Or(retryAfter, failedFor)))
-	return true
-}
-
-// Told notes what came of a call by an account on a flow to its PBX, as a branch is
-// told it. A PBX that gave no answer is asked whether it is there.
-func (r *Registrar) Told(a hotdesk.PBXAccount, f dialog.Flow) func(*sip.Response, error) {
-	return func(res *sip.Response, err error) {
-		if err == nil {
-			r.note(f, res.StatusCode, retryAfter(res), nil)
-			return
-		}
-		r.note(f, 0, 0, err)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if p := r.peers[a.PBX]; p != nil {
-			p.next = r.Now()
-		}
-	}
-}
-
-// longestRetry bounds what a Retry-After may ask for.
-const longestRetry = time.Hour
-
-// retryAfter reads a Retry-After (RFC 3261 section 20.33); 0 when there is none.
-func retryAfter(res *sip.Response) time.Duration {
-	text := headerValue(res, "Retry-After")
-	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]
-	seconds, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(min(seconds, 86400))*time.Second, longestRetry)
-}
-
-// registerAt sends a REGISTER to one address and answers one challenge.
-func (r *Registrar) registerAt(ctx context.Context, p hotdesk.PBX, f dialog.Flow, is hotdesk.PBXAccount, secret hotdesk.Secret, a *account, expires int) outcome {
-	domain := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
-	aor := domain
-	aor.User = is.Extension
-	line := r.via()
-	own := line.Contact(f)
-	own.User = a.token
-	var answer sip.Header
-	for try := 0; ; try++ {
-		a.cseq++
-		req := request(line, sip.REGISTER, domain, aor, aor, a.callID, a.tag, a.cseq)
-		contact := &sip.ContactHeader{Address: own, Params: sip.NewParams()}
-		contact.Params.Add("expires", strconv.Itoa(expires))
-		req.AppendHeader(contact)
-		req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(expires)))
-		if answer != nil {
-			req.AppendHeader(answer)
-		}
-		res, err := line.Net.Do(ctx, req, f)
-		if err != nil {
-			return outcome{err: err}
-		}
-		out := outcome{status: res.StatusCode, reason: res.Reason, retryAfter: retryAfter(res), why: headerValue(res, "P-Registrar-Error")}
-		switch {
-		case (res.StatusCode == 401 || res.StatusCode == 407) && secret == "":
-			out.missing = true // an answer could only be wrong
-			return out
-		case (res.StatusCode == 401 || res.StatusCode == 407) && (try == 0 || try == 1 && stale(res)):
-			if answer, err = credentials(res, req, is.AuthUser, secret); err != nil {
-				return outcome{status: res.StatusCode, reason: err.Error()}
-			}
-		case res.StatusCode == 423 && try < 3:
-			min, err := strconv.Atoi(headerValue(res, "Min-Expires"))
-			if err != nil || min <= expires || min > 86400 {
-				return out
-			}
-			expires = min
-			answer = nil
-		case res.StatusCode == 200:
-			out.ours, out.foreign = contacts(res, own, expires)
-			return out
-		default:
-			return out
-		}
-	}
-}
-
-func headerValue(res *sip.Response, name string) string {
-	if h := res.GetHeader(name); h != nil {
-		return strings.TrimSpace(h.Value())
-	}
-	return ""
-}
-
-// stale tells whether the PBX only wants a newer nonce (RFC 2617 section 3.2.1).
-func stale(res *sip.Response) bool {
-	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
-		if c, err := digest.ParseChallenge(headerValue(res, name)); err == nil && c.Stale {
-			return true
-		}
-	}
-	return false
-}
-
-func credentials(res *sip.Response, req *sip.Request, user string, secret hotdesk.Secret) (sip.Header, error) {
-	challenge, name := "WWW-Authenticate", "Authorization"
-	if res.StatusCode == 407 {
-		challenge, name = "Proxy-Authenticate", "Proxy-Authorization"
-	}
-	value, err := dialog.Answer(res.GetHeaders(challenge), digest.Options{
-		Method: string(req.Method), URI: req.Recipient.String(), Username: user, Password: secret.Reveal(),
-	})
-	return sip.NewHeader(name, value), err
-}
-
-// contacts looks for ours among those that the PBX lists.
-func contacts(res *sip.Response, own sip.Uri, asked int) (ours int, foreign bool) {
-	for _, h := range res.GetHeaders("Contact") {
-		c, ok := h.(*sip.ContactHeader)
-		if !ok {
-			continue
-		}
-		if c.Address.User != own.User {
-			foreign = true
-			continue
-		}
-		ours = asked
-		text, ok := dialog.Param(c.Params, "expires")
-		if !ok {
-			text = headerValue(res, "Expires")
-		}
-		if n, err := strconv.Atoi(text); err == nil {
-			ours = n
-		}
-	}
-	return ours, foreign
-}
-
 // take notes an outcome. The caller holds the lock.
 func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	now := r.Now()
@@ -351,6 +161,7 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.next = now
 	case out.status == 200:
 		a.registered, a.proven, a.failures, a.problem, a.said = out.ours > 0, true, 0, "", now
+		a.routes = out.routes
 		r.good[a.id] = keyOf(a.is)
 		seconds := cmp.Or(out.ours, 60)
 		a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
@@ -359,8 +170,16 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		a.registered = false
 		a.next = now.Add(refused[len(refused)-1]) // or when it gets one
 		r.refused(a, out, "the PBX asks for a password and "+a.id.owner()+" has none: give pbx.secret")
-	case out.status == 401 || out.status == 403 || out.status == 407 || out.status == 404:
-		r.noteRefusal(p, a, out, now)
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
+		p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
+		delete(r.good, a.id)
+		r.backOff(a, out, now, fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, a.id.owner()))
+	case out.problem != "":
+		r.backOff(a, out, now, out.problem)
+	case out.status == 404:
+		r.backOff(a, out, now, fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, a.id.owner()))
+	case out.status == 403:
+		r.backOff(a, out, now, fmt.Sprintf("the PBX forbids %q to register (403) without asking for a password: see whether it lets this server's address in", a.is.Extension))
 	default:
 		a.silences++
 		a.problem = "the PBX answers " + out.words()
@@ -371,19 +190,13 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	}
 }
 
-// noteRefusal backs off: hammering a PBX with a wrong password gets the house
-// banned by it.
-func (r *Registrar) noteRefusal(p *peer, a *account, out outcome, now time.Time) {
-	p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
-	delete(r.good, a.id)
+// backOff waits longer after every refusal: hammering a PBX with a wrong password gets
+// the house banned by it.
+func (r *Registrar) backOff(a *account, out outcome, now time.Time, problem string) {
 	a.registered = false
 	a.next = now.Add(refused[min(a.failures, len(refused)-1)])
 	a.failures++
-	if out.status == 404 {
-		r.refused(a, out, fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, a.id.owner()))
-		return
-	}
-	r.refused(a, out, fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, a.id.owner()))
+	r.refused(a, out, problem)
 }
 
 // refused tells that an account is not let in, and why.
@@ -391,17 +204,6 @@ func (r *Registrar) refused(a *account, out outcome, problem string) {
 	a.problem = problem
 	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": problem})
 }
-
-// words is what was answered.
-func (out outcome) words() string {
-	if out.why != "" {
-		return fmt.Sprintf("%d, %s", out.status, out.why)
-	}
-	return fmt.Sprintf("%d %s", out.status, out.reason)
-}
-
-// full tells whether the registrar has as many contacts of the account as it keeps.
-func (out outcome) full() bool { return strings.Contains(strings.ToLower(out.why), "too many") }
 
 // noteConflict tells that somebody else is registered as this user, or that ours
 // was thrown out.

@@ -81,6 +81,7 @@ type addresses struct {
 	mu       sync.Mutex
 	known    map[place]answer
 	failed   map[dialog.Flow]time.Time // until when an address is tried after the others
+	leads    map[dialog.Flow]bool      // where registrations were sent on to
 }
 
 type answer struct {
@@ -240,6 +241,21 @@ func (a *addresses) hasFailed(f dialog.Flow, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return now.Before(a.failed[f])
+}
+
+// lead remembers a flow that a PBX has sent us to; led tells whether it is one.
+func (a *addresses) lead(f dialog.Flow) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.leads) < 100 {
+		a.leads[f] = true
+	}
+}
+
+func (a *addresses) led(f dialog.Flow) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.leads[f]
 }
 
 func (a *addresses) heard(f dialog.Flow) {

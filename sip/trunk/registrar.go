@@ -65,7 +65,7 @@ func New(o Options) *Registrar {
 		o.Resolver = net.DefaultResolver
 	}
 	return &Registrar{
-		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}},
+		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}, leads: map[dialog.Flow]bool{}},
 		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{},
 	}
 }

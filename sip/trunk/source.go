@@ -58,11 +58,16 @@ func (r *Registrar) Sources() (all []Source) {
 // what its certificate must be for.
 func (r *Registrar) Known(f dialog.Flow) (name string, ok bool) {
 	for _, p := range r.Desk.PBXs() {
-		if p.Mode != "none" && slices.Contains(r.Targets(p), f) {
+		if p.Mode != "none" && (slices.Contains(r.Targets(p), f) || r.where.led(f) && r.isSource(p, addrOf(f))) {
 			return host(destination(p)), true
 		}
 	}
 	return "", false
+}
+
+func addrOf(f dialog.Flow) netip.Addr {
+	at, _ := netip.ParseAddrPort(f.Remote)
+	return at.Addr()
 }
 
 // Sender is the PBX that a request comes from, whatever the port. Of several PBXes at

@@ -105,7 +105,7 @@ func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	case out.err != nil:
 		t.Verdict = trouble(p, out.err)
 		return t.step("REGISTER", false, "%s: no answer: %v", name, out.err)
-	case out.status == 401 || out.status == 403 || out.status == 407:
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
 		r.mu.Lock()
 		if pe := r.peers[p.Name]; pe != nil {
 			pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
