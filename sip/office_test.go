@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ type office struct {
 	certs *certs.Certificates
 	pings bool // the trunk lets the test see that it is asked whether it is there
 	names *names
+	log   *slog.Logger
 
 	mu        sync.Mutex
 	calls     []hotdesk.Call
@@ -241,7 +243,7 @@ func (o *office) buildEdge() {
 			return nil
 		},
 		LocationFile: filepath.Join(o.dir, "locations.json"), Dial: o.net.Dial, Now: time.Now,
-		Resolver: o.names,
+		Resolver: o.names, Log: o.log,
 	})
 	if err != nil {
 		o.t.Fatal(err)

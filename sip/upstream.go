@@ -93,6 +93,17 @@ func (e *Edge) TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error
 	return hotdesk.PBXTest{}, fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
 }
 
+// RetryPBX tries all that waits at a PBX at once.
+func (e *Edge) RetryPBX(_ context.Context, name string) error {
+	for _, p := range e.Desk.PBXs() {
+		if p.Name == name {
+			e.pbx.Retry(name)
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
+}
+
 // quickly is how long an address of a PBX may give no sign of life while it has another.
 const quickly = 2500 * time.Millisecond
 

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -44,13 +44,14 @@ type account struct {
 	proven     bool // the secret was right once
 	next       time.Time
 	busy       bool
-	routes     []sip.Uri // Service-Route of its registration
-	said       time.Time // when the PBX confirmed it last
-	renew      bool      // the PBX came back while a transaction was in flight
-	failures   int       // refusals in a row
-	silences   int       // in a row
-	problem    string
-	conflict   bool // another contact is registered beside ours
+	routes     []sip.Uri          // Service-Route of its registration
+	said       time.Time          // when the PBX confirmed it last
+	renew      bool               // the PBX came back while a transaction was in flight
+	failures   int                // refusals in a row
+	silences   int                // in a row
+	trouble    hotdesk.PBXTrouble // what is wrong with it; without words: nothing
+	held       bool               // it waits for others
+	conflict   bool               // another contact is registered beside ours
 
 	callID, tag string
 	cseq        uint32
@@ -78,7 +79,7 @@ func (a *account) want(is hotdesk.PBXAccount, now time.Time) {
 		a.wanted, a.next = true, now
 	}
 	if keyOf(a.is) != keyOf(is) {
-		a.failures, a.proven, a.problem, a.next = 0, false, "", now
+		a.failures, a.proven, a.trouble, a.next = 0, false, hotdesk.PBXTrouble{}, now
 	}
 	a.is = is
 }
@@ -117,6 +118,11 @@ func (a *account) due(now time.Time, live *hotdesk.Live) (expires int, due bool)
 // begin runs one registration beside the others. The caller holds the lock.
 func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int) {
 	a.busy = true
+	risky := 0
+	if a.unproven() {
+		risky = 1
+	}
+	p.trying += risky
 	is, pbx := a.is, p.pbx
 	r.running.Go(func() {
 		out := r.register(ctx, pbx, is, a, expires)
@@ -126,6 +132,7 @@ func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		a.busy = false
+		p.trying -= risky
 		r.take(p, a, expires, out)
 	})
 }
@@ -139,12 +146,13 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		r.alive(p)
 		a.silences = 0
 	}
+	before := a.trouble
+	a.trouble = diagnose(p.pbx, a.id, a.is, out)
 	switch {
 	case errors.Is(out.err, errNoAddress): // it is being looked up
-		a.problem, a.next = trouble(p.pbx, out.err), now
+		a.next = now
 	case out.err != nil:
 		a.silences++
-		a.problem = trouble(p.pbx, out.err)
 		a.next = now.Add(min(time.Duration(a.silences)*5*time.Second, time.Minute) + rand.N(2*time.Second))
 		if !p.pinged {
 			r.silent(p, out.err, now)
@@ -156,73 +164,71 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 		if a.silences > 3 && expires == 0 {
 			a.registered = false // it will run out
 		}
-	case out.status == 200 && expires == 0:
-		a.registered, a.problem, a.failures, a.proven = false, "", 0, true
-		a.next = now
 	case out.status == 200:
-		a.registered, a.proven, a.failures, a.problem, a.said = out.ours > 0, true, 0, "", now
-		a.routes = out.routes
+		mended := a.failures > 0 || slices.ContainsFunc(p.failed, func(f failure) bool { return f.id == a.id })
+		a.failures, a.proven = 0, true
 		r.good[a.id] = keyOf(a.is)
-		seconds := cmp.Or(out.ours, 60)
-		a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
-		r.noteConflict(a, out)
+		r.trusted(p, mended)
+		r.registered(a, expires, out, now)
 	case out.missing:
 		a.registered = false
 		a.next = now.Add(refused[len(refused)-1]) // or when it gets one
-		r.refused(a, out, "the PBX asks for a password and "+a.id.owner()+" has none: give pbx.secret")
+		r.refused(a, out)
 	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
 		p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
 		delete(r.good, a.id)
-		r.backOff(a, out, now, fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, a.id.owner()))
-	case out.problem != "":
-		r.backOff(a, out, now, out.problem)
-	case out.status == 404:
-		r.backOff(a, out, now, fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, a.id.owner()))
-	case out.status == 403:
-		r.backOff(a, out, now, fmt.Sprintf("the PBX forbids %q to register (403) without asking for a password: see whether it lets this server's address in", a.is.Extension))
+		r.backOff(a, out, now)
+	case out.problem != "" || out.status == 404 || out.status == 403:
+		r.backOff(a, out, now)
 	default:
 		a.silences++
-		a.problem = "the PBX answers " + out.words()
-		if out.full() {
-			r.conflict(a, fmt.Sprintf("the PBX keeps no further contact of %s (%s): raise its max contacts, or take the account out of the other phone", a.id.owner(), out.words()))
-		}
 		a.next = now.Add(cmp.Or(out.retryAfter, min(time.Duration(a.silences)*10*time.Second, 5*time.Minute)) + rand.N(2*time.Second))
+		if out.full() {
+			r.conflict(a)
+		}
 	}
+	if before.Words != "" && a.trouble.Words == "" {
+		r.Log.Info("registration at the PBX works again", "pbx", a.id.pbx, "user", string(a.id.user))
+	}
+}
+
+// registered notes a 200. The caller holds the lock.
+func (r *Registrar) registered(a *account, expires int, out outcome, now time.Time) {
+	if expires == 0 {
+		a.registered, a.trouble, a.next = false, hotdesk.PBXTrouble{}, now
+		return
+	}
+	a.registered, a.said, a.routes = out.ours > 0, now, out.routes
+	seconds := cmp.Or(out.ours, 60)
+	a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
+	if a.trouble.Words == "" {
+		a.conflict = false
+		return
+	}
+	r.conflict(a)
 }
 
 // backOff waits longer after every refusal: hammering a PBX with a wrong password gets
 // the house banned by it.
-func (r *Registrar) backOff(a *account, out outcome, now time.Time, problem string) {
+func (r *Registrar) backOff(a *account, out outcome, now time.Time) {
 	a.registered = false
 	a.next = now.Add(refused[min(a.failures, len(refused)-1)])
 	a.failures++
-	r.refused(a, out, problem)
+	r.refused(a, out)
 }
 
 // refused tells that an account is not let in, and why.
-func (r *Registrar) refused(a *account, out outcome, problem string) {
-	a.problem = problem
-	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": problem})
+func (r *Registrar) refused(a *account, out outcome) {
+	r.Log.Warn("registration refused by the PBX", "pbx", a.id.pbx, "user", string(a.id.user), "status", out.status, "problem", a.trouble.String(), "next", a.next.UTC())
+	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": a.trouble.String()})
 }
 
-// noteConflict tells that somebody else is registered as this user, or that ours
-// was thrown out.
-func (r *Registrar) noteConflict(a *account, out outcome) {
-	if !out.foreign && out.ours > 0 {
-		a.conflict = false
-		return
-	}
-	if out.ours == 0 {
-		r.conflict(a, "the PBX does not keep our contact: raise its max contacts, or take the account out of the other phone")
-		return
-	}
-	r.conflict(a, "another phone is registered there as the same user: take the account out of that phone, or let the PBX allow several contacts")
-}
-
-func (r *Registrar) conflict(a *account, problem string) {
-	a.problem = problem
+// conflict tells that somebody else is registered as this user, or that ours was
+// thrown out.
+func (r *Registrar) conflict(a *account) {
 	if !a.conflict {
-		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": problem})
+		r.Log.Warn("conflict of contacts at the PBX", "pbx", a.id.pbx, "user", string(a.id.user), "problem", a.trouble.String())
+		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": a.trouble.String()})
 	}
 	a.conflict = true
 }

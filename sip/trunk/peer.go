@@ -45,6 +45,8 @@ type peer struct {
 	back    time.Time // since when it answers without a silence
 	problem string
 	failed  []failure // failed authentications of late, oldest first
+	trying  int       // secrets in flight that could be wrong
+	risked  time.Time // when one more refusal was risked
 }
 
 // failure is one failed authentication, and with what.
@@ -76,10 +78,10 @@ func (p *peer) confirmed(a *account) bool {
 	return a.registered && !p.down() && !a.said.Before(p.back)
 }
 
-// mayFail tells whether one more authentication may fail.
+// mayFail tells whether one more authentication may fail: what is in flight could.
 func (p *peer) mayFail(now time.Time) bool {
 	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return now.Sub(f.at) >= authWindow })
-	return len(p.failed) < authFailures
+	return len(p.failed) == 0 || len(p.failed)+p.trying < authFailures
 }
 
 // forgive takes out the failures of an account that were with another secret: it was
@@ -88,16 +90,58 @@ func (p *peer) forgive(id accountID, key string) {
 	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return f.id == id && f.key != key })
 }
 
-// waits says until when, and for whom, a secret that was never used is not tried.
-func (p *peer) waits() string {
-	oldest, who := p.failed[len(p.failed)-authFailures], []string{}
+// refusedWho names those whose passwords were refused.
+func (p *peer) refusedWho() string {
+	var who []string
 	for _, f := range p.failed {
 		if name := f.id.owner(); !slices.Contains(who, name) {
 			who = append(who, name)
 		}
 	}
-	return fmt.Sprintf("waits until %s: this PBX has refused passwords (%s), and one refusal more could make it ban this server; mend those and it is tried at once",
-		oldest.at.Add(authWindow).UTC().Format("15:04 UTC"), strings.Join(who, ", "))
+	return strings.Join(who, ", ")
+}
+
+// trusted ends the wait of all: the PBX has taken credentials from us. What was refused
+// before is forgotten when it was refused to the same account, or an administrator asks
+// for it; otherwise one more refusal is risked, once in a while. The caller holds the lock.
+func (r *Registrar) trusted(p *peer, mended bool) {
+	now := r.Now()
+	switch {
+	case mended:
+		p.failed = nil
+	case len(p.failed) < authFailures || now.Sub(p.risked) < authWindow:
+		return
+	default:
+		p.risked = now
+		p.failed = p.failed[len(p.failed)-(authFailures-1):]
+	}
+	for id, a := range r.accounts {
+		if id.pbx == p.pbx.Name && a.wanted && (a.failures > 0 || a.held) {
+			a.next = now
+			if mended {
+				a.failures = 0
+			}
+		}
+	}
+	r.awake()
+}
+
+// Retry tries all accounts of a PBX that are not registered at once: what was wrong was
+// mended there.
+func (r *Registrar) Retry(pbx string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.peers[pbx]
+	if p == nil {
+		return
+	}
+	p.next = r.Now()
+	r.trusted(p, true)
+	for id, a := range r.accounts {
+		if id.pbx == pbx && a.wanted && !p.confirmed(a) {
+			a.next, a.renew = r.Now(), a.busy
+		}
+	}
 }
 
 // ping asks the PBX when it is time, at all its addresses at once. The caller holds

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,18 +78,33 @@ func (r *Registrar) note(f dialog.Flow, status int, retryAfter time.Duration, er
 }
 
 // Told notes what came of a call by an account on a flow to its PBX, as a branch is
-// told it. A PBX that gave no answer is asked whether it is there.
+// told it. A PBX that gave no answer is asked whether it is there; one that lets the
+// call through has taken the account's credentials, and one that asks for them again
+// has not.
 func (r *Registrar) Told(a hotdesk.PBXAccount, f dialog.Flow) func(*sip.Response, error) {
 	return func(res *sip.Response, err error) {
+		status := 0
 		if err == nil {
-			r.note(f, res.StatusCode, retryAfter(res), nil)
-			return
+			status = res.StatusCode
+			r.note(f, status, retryAfter(res), nil)
+		} else {
+			r.note(f, 0, 0, err)
 		}
-		r.note(f, 0, 0, err)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if p := r.peers[a.PBX]; p != nil {
+		p, id := r.peers[a.PBX], accountID{a.PBX, a.User}
+		switch {
+		case p == nil:
+		case err != nil:
 			p.next = r.Now()
+			r.awake()
+		case a.Sealed != "" && (status == 401 || status == 407):
+			p.failed = append(p.failed, failure{r.Now(), id, keyOf(a)})
+			t := diagnose(p.pbx, id, a, outcome{status: status, sent: true})
+			r.Log.Warn("call refused by the PBX", "pbx", a.PBX, "user", string(a.User), "status", status, "problem", t.String())
+		case a.Sealed != "" && status > 100 && status < 300:
+			acc := r.accounts[id]
+			r.trusted(p, acc != nil && acc.failures > 0 || slices.ContainsFunc(p.failed, func(f failure) bool { return f.id == id }))
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type Registrar struct {
 	tokens   map[string]accountID
 	good     map[accountID]string // what each account's registration succeeded with
 	running  sync.WaitGroup
+	wake     chan struct{} // something is due
 }
 
 // New makes a registrar; Serve runs it.
@@ -66,7 +68,7 @@ func New(o Options) *Registrar {
 	}
 	return &Registrar{
 		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}, leads: map[dialog.Flow]bool{}},
-		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{},
+		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -91,9 +93,18 @@ func (r *Registrar) Serve(ctx context.Context, l Line) error {
 		r.look(ctx)
 		select {
 		case <-clock.C:
+		case <-r.wake:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// awake lets Serve look what is due before the next tick.
+func (r *Registrar) awake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -169,9 +180,9 @@ func (r *Registrar) look(ctx context.Context) {
 		if !due || begun >= perTick || pe.away() {
 			continue
 		}
-		if expires > 0 && acc.unproven() && !pe.mayFail(now) {
+		if acc.held = expires > 0 && acc.unproven() && !pe.mayFail(now); acc.held {
 			if acc.failures == 0 {
-				acc.problem = pe.waits()
+				acc.trouble = pe.waits(id)
 			}
 			continue
 		}
@@ -193,7 +204,7 @@ func (r *Registrar) again(pbx string, now time.Time) {
 
 // order lists the accounts in the order of their turns: first what emergency calls
 // need, then who has a phone that is on, then everybody else who sits somewhere, last
-// who has left. The caller holds the lock.
+// who has left; among equals first who was not refused. The caller holds the lock.
 func (r *Registrar) order() []*account {
 	rank := func(a *account) int {
 		switch {
@@ -211,7 +222,7 @@ func (r *Registrar) order() []*account {
 		ranks[a] = rank(a)
 	}
 	return slices.SortedFunc(maps.Keys(ranks), func(a, b *account) int {
-		return cmp.Or(cmp.Compare(ranks[a], ranks[b]), cmp.Compare(a.id.user, b.id.user), cmp.Compare(a.id.pbx, b.id.pbx))
+		return cmp.Or(cmp.Compare(ranks[a], ranks[b]), cmp.Compare(a.failures, b.failures), cmp.Compare(a.id.user, b.id.user), cmp.Compare(a.id.pbx, b.id.pbx))
 	})
 }
 
@@ -227,13 +238,20 @@ func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 	for name := range pbxs {
 		pe := r.peers[name]
 		s := pe.status()
+		if s.State == hotdesk.PBXDown {
+			words, fix, _ := strings.Cut(s.Problem, ": ")
+			s.Troubles = append(s.Troubles, hotdesk.PBXTrouble{State: hotdesk.TroubleProblem, Words: words, Fix: fix})
+		}
 		for id, acc := range r.accounts {
 			if id.pbx != name {
 				continue
 			}
+			if acc.trouble.Words != "" {
+				s.Troubles = append(s.Troubles, acc.trouble)
+			}
 			if id.user == "" {
-				s.Account = acc.problem
-				if acc.problem == "" && pe.confirmed(acc) {
+				s.Account = acc.trouble.String()
+				if s.Account == "" && pe.confirmed(acc) {
 					s.Account = "registered"
 				}
 				continue
@@ -241,10 +259,11 @@ func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 			if pe.confirmed(acc) {
 				s.Registered++
 			}
-			if acc.problem != "" {
-				s.Failed = append(s.Failed, "user "+string(id.user)+": "+acc.problem)
+			if acc.trouble.Words != "" {
+				s.Failed = append(s.Failed, acc.trouble.Line())
 			}
 		}
+		slices.SortFunc(s.Troubles, func(a, b hotdesk.PBXTrouble) int { return cmp.Compare(a.Who, b.Who) })
 		slices.Sort(s.Failed)
 		r.Live.SetPBX(name, s)
 	}

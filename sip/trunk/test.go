@@ -87,7 +87,7 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 		t.step("OPTIONS", true, "no answer within %s; some PBXes do not answer it", pingWait)
 		return true
 	}
-	t.Verdict = "nobody answers: check address, port and transport, a firewall between, and whether the PBX knows the address of this server"
+	t.Verdict = trouble(p, err) + ", and whether the PBX knows the address of this server"
 	return t.step("OPTIONS", false, "no answer within %s", pingWait)
 }
 
@@ -100,32 +100,37 @@ func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	}
 	id := accountID{p.Name, ""}
 	out := r.register(ctx, p, own, newAccount(id, r.token(id)), askedExpiry)
-	name := own.AuthUser
-	switch {
+	r.tried(p, own, out)
+	t.Trouble = diagnose(p, id, own, out)
+	t.Verdict = t.Trouble.String()
+	switch name := own.AuthUser; {
 	case out.err != nil:
-		t.Verdict = trouble(p, out.err)
 		return t.step("REGISTER", false, "%s: no answer: %v", name, out.err)
 	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
-		r.mu.Lock()
-		if pe := r.peers[p.Name]; pe != nil {
-			pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
-		}
-		r.mu.Unlock()
-		t.Verdict = "the PBX does not take the password: check account.auth_user and account.secret; some PBXes ban an address after a few tries, so wait before the next one"
-		return t.step("REGISTER", false, "%s: challenged, answered, refused with %d %s", name, out.status, out.reason)
-	case out.status == 404:
-		t.Verdict = "the PBX does not know this account, or the domain: check account.auth_user and domain"
-		return t.step("REGISTER", false, "%s: 404 %s", name, out.reason)
+		return t.step("REGISTER", false, "%s: challenged, answered, refused with %s", name, out.words())
 	case out.status != 200:
-		t.Verdict = "the PBX answers, but not as a registrar for this domain: check domain and proxy"
-		return t.step("REGISTER", false, "%s: %d %s", name, out.status, out.reason)
+		return t.step("REGISTER", false, "%s: %s", name, out.words())
 	case out.ours == 0:
-		t.Verdict = "the PBX took the password and keeps another contact: raise its max contacts, or take the account out of the other phone"
 		return t.step("REGISTER", false, "%s: 200, but our contact is not listed", name)
 	case out.foreign:
-		t.step("REGISTER", true, "%s: registered for %d s; another phone is registered as the same account", name, out.ours)
+		return t.step("REGISTER", true, "%s: registered for %d s; another phone is registered as the same account", name, out.ours)
 	default:
-		t.step("REGISTER", true, "%s: registered for %d s", name, out.ours)
+		return t.step("REGISTER", true, "%s: registered for %d s", name, out.ours)
 	}
-	return true
+}
+
+// tried notes what a test has found out about the account of a PBX: that it is refused
+// counts like any other refusal, and that it is let in ends the wait of all.
+func (r *Registrar) tried(p hotdesk.PBX, own hotdesk.PBXAccount, out outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pe := r.peers[p.Name]
+	switch {
+	case pe == nil:
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
+		pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
+		r.Log.Warn("registration refused by the PBX", "pbx", p.Name, "user", "", "status", out.status, "problem", diagnose(p, accountID{pbx: p.Name}, own, out).String())
+	case out.status == 200:
+		r.trusted(pe, true)
+	}
 }
