@@ -216,6 +216,11 @@ func (e *Edge) door(h handler) sipgo.RequestHandler {
 			h(req, tx, nil)
 			return
 		}
+		if e.pbx.Looped(req) { // our own; the address of a PBX is ours (RFC 3261 section 16.3)
+			e.respond(req, tx, 482, "Loop Detected", nil)
+			tx.Terminate()
+			return
+		}
 		t, ok := e.admit(req, tx)
 		if !ok {
 			e.respond(req, tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))

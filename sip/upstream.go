@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,9 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 		if !ok {
 			return fmt.Errorf("%w: %s", dialog.ErrFlowGone, f)
 		}
+		if e.ourselves(f) {
+			return fmt.Errorf("%w: %s", trunk.ErrLoop, f)
+		}
 		ctx, cancel := context.WithTimeout(e.ctx, connectWait)
 		defer cancel()
 		select { // one at a time to each: the second finds the connection of the first
@@ -72,6 +76,18 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 		}
 		return secure.Bring(ctx, net.Conn(client))
 	}
+}
+
+// ourselves tells whether a flow leads to a listener of ours: a connection to oneself
+// is no use to anybody. What leads here by other ways is known by its mark.
+func (e *Edge) ourselves(f dialog.Flow) bool {
+	at, err := netip.ParseAddrPort(f.Remote)
+	own, ok := e.net.Local[f.Transport]
+	if err != nil || !ok || int(at.Port()) != own.Port {
+		return false
+	}
+	local, _ := netip.AddrFromSlice(own.IP)
+	return at.Addr() == local.Unmap() || at.Addr() == e.host.Unmap()
 }
 
 // knowPBXs tells the guard where the PBXes are.
@@ -139,7 +155,7 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 			caller.URI.User = "" // a device is nobody at the PBX
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
-		t.Headers = append(e.pbx.Routes(account), t.Headers...)
+		t.Headers = append(append(e.pbx.Routes(account), t.Headers...), e.pbx.Mark(p, t.URI))
 		for i, f := range flows {
 			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(account, f)
 			if p.Mode == "register" {

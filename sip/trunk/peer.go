@@ -45,6 +45,7 @@ type peer struct {
 	back    time.Time // since when it answers without a silence
 	problem string
 	failed  []failure // failed authentications of late, oldest first
+	looped  time.Time // when something that was sent to it came to ourselves
 	trying  int       // secrets in flight that could be wrong
 	risked  time.Time // when one more refusal was risked
 }
@@ -222,6 +223,9 @@ func (r *Registrar) alive(p *peer) {
 
 func (r *Registrar) silent(p *peer, err error, began time.Time) {
 	p.misses++
+	if errors.Is(err, ErrLoop) {
+		p.misses = pingMisses // there is no doubt
+	}
 	p.problem, p.next = trouble(p.pbx, err), began.Add(pingAgain)
 	if p.misses == pingMisses {
 		r.Log.Warn("no answer from the PBX", "pbx", p.pbx.Name, "problem", p.problem, "err", err)
@@ -235,9 +239,14 @@ func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX, f dialog.Flow) (*sip
 	req := request(line, sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
 	req.AppendHeader(&sip.ContactHeader{Address: line.Contact(f)})
 	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	req.AppendHeader(r.mark(p.Name, to))
 	ctx, cancel := context.WithTimeout(ctx, pingWait)
 	defer cancel()
-	return line.Net.Do(ctx, req, f)
+	res, err := line.Net.Do(ctx, req, f)
+	if err == nil && r.cameBack(p.Name, res) {
+		return nil, ErrLoop
+	}
+	return res, err
 }
 
 // lost says why the address of a PBX is not known.

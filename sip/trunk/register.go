@@ -144,10 +144,14 @@ func (r *Registrar) registerAt(ctx context.Context, p hotdesk.PBX, f dialog.Flow
 		contact.Params.Add("expires", strconv.Itoa(expires))
 		req.AppendHeader(contact)
 		req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(expires)))
+		req.AppendHeader(r.mark(p.Name, target))
 		if answer != nil {
 			req.AppendHeader(answer)
 		}
 		res, err := line.Net.Do(ctx, req, f)
+		if err == nil && r.cameBack(p.Name, res) {
+			err = ErrLoop
+		}
 		if err != nil {
 			return outcome{err: err}
 		}

@@ -59,6 +59,7 @@ type Registrar struct {
 	good     map[accountID]string // what each account's registration succeeded with
 	running  sync.WaitGroup
 	wake     chan struct{} // something is due
+	loop     []byte        // key of the marks by which we know what we have sent
 }
 
 // New makes a registrar; Serve runs it.
@@ -68,7 +69,7 @@ func New(o Options) *Registrar {
 	}
 	return &Registrar{
 		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}, leads: map[dialog.Flow]bool{}},
-		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{}, wake: make(chan struct{}, 1),
+		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{}, wake: make(chan struct{}, 1), loop: loopKey(),
 	}
 }
 

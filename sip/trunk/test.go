@@ -2,6 +2,7 @@ package trunk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -83,11 +84,15 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	if err == nil {
 		return t.step("OPTIONS", true, "answered %d %s", res.StatusCode, res.Reason)
 	}
-	if p.Mode == "register" { // some answer registered phones only
+	if p.Mode == "register" && !errors.Is(err, ErrLoop) { // some answer registered phones only
 		t.step("OPTIONS", true, "no answer within %s; some PBXes do not answer it", pingWait)
 		return true
 	}
-	t.Verdict = trouble(p, err) + ", and whether the PBX knows the address of this server"
+	t.Verdict = trouble(p, err)
+	if errors.Is(err, ErrLoop) {
+		return t.step("OPTIONS", false, "came back to this server")
+	}
+	t.Verdict += ", and whether the PBX knows the address of this server"
 	return t.step("OPTIONS", false, "no answer within %s", pingWait)
 }
 
