@@ -4,7 +4,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 10s
 COUNT       ?= 6
 
-.PHONY: help build run test test-peers check fuzz bench golden sounds
+.PHONY: help build run test test-peers check mutants fuzz bench golden sounds
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ check: ## format, vet, staticcheck, layers, race
 	go run $(STATICCHECK) $(TAGS) ./...
 	go test $(TAGS) -race ./internal/layers
 	go mod tidy -diff
+
+mutants: ## plant known mistakes one at a time; fails when the tests do not notice one
+	go run ./internal/mutants
 
 fuzz: ## every fuzz target in turn, FUZZTIME each
 	@set -e; for pkg in $$(go list $(TAGS) ./...); do \

@@ -46,6 +46,8 @@ type desk struct {
 	access   *access.Access
 	calls    []hotdesk.Call
 	rows     []hotdesk.AuditRow
+	waiting  int // audit rows, for diskFull
+	diskFull error
 }
 
 // flakyStore is a store that a test can switch off.
@@ -104,7 +106,8 @@ func (d *desk) Audit(limit int, before string) ([]hotdesk.AuditRow, error) {
 	}
 	return rows[:min(limit, len(rows))], nil
 }
-func (d *desk) Verify() (int, error) { return 7, d.chain }
+func (d *desk) Verify() (int, error)  { return 7, d.chain }
+func (d *desk) Waiting() (int, error) { return d.waiting, d.diskFull }
 
 func (d *desk) TestPBX(_ context.Context, name string) (hotdesk.PBXTest, error) {
 	if name != "main" {

@@ -79,7 +79,25 @@ func (s *Server) examineStore() []Finding {
 	if err != nil {
 		audit.State, audit.Text, audit.Fix = FindingProblem, err.Error(), "keep a copy of the journal folder and find out who changed it"
 	}
-	return []Finding{f, audit}
+	all := []Finding{f, audit}
+	if waiting := s.waitingRows(); waiting != "" {
+		all = append(all, Finding{Check: "audit", Subject: "emergency", State: FindingProblem, Text: waiting, Fix: "make room on the disk of the data directory, or mend it, before the server is stopped: they are in its memory only"})
+	}
+	return all
+}
+
+// waitingRows says that audit rows of emergency calls are in memory only; empty when
+// none is.
+func (s *Server) waitingRows() string {
+	n, why := s.Journal.Waiting()
+	if n == 0 {
+		return ""
+	}
+	rows := "audit rows of emergency calls wait"
+	if n == 1 {
+		rows = "audit row of an emergency call waits"
+	}
+	return fmt.Sprintf("%d %s for disk: %s", n, rows, why)
 }
 
 // examineSites says what keeps a site from being ready, and what would surprise.

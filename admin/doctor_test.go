@@ -205,3 +205,22 @@ func TestWrongMethod(t *testing.T) {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }
+
+// Audit rows of emergency calls that wait for the disk are told by status and doctor
+// with their number and the reason, and no longer when none does.
+func TestField_E11WaitingRowsAreTold(t *testing.T) {
+	d := newDesk(t)
+	d.office()
+	for n, want := range map[int]string{
+		0: "", 1: "1 audit row of an emergency call waits for disk: no space left on device",
+		3: "3 audit rows of emergency calls wait for disk: no space left on device",
+	} {
+		d.waiting, d.diskFull = n, errors.New("no space left on device")
+		for _, path := range []string{"/status", "/doctor"} {
+			got := d.ask("GET", path, "").Body.String()
+			if strings.Contains(got, "disk: no space") != (want != "") || !strings.Contains(got, want) {
+				t.Errorf("%d rows, %s: %s", n, path, got)
+			}
+		}
+	}
+}

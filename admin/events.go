@@ -22,6 +22,10 @@ func (s *Server) events(c *gin.Context) {
 		s.refuse(c, err)
 		return
 	}
+	if _, err := readQuery(c.Request.URL.RawQuery, nil); err != nil {
+		s.refuse(c, err) // a filter that does not exist would show everything
+		return
+	}
 	after := s.Live.LastEvent()
 	if text := c.GetHeader("Last-Event-ID"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)

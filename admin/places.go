@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/yamlguard"
 )
 
 // Site is a site with what it needs to be ready.
@@ -203,10 +204,14 @@ func (s *Server) save(ctx context.Context, d hotdesk.Desired) error {
 }
 
 // ParseDesired reads the file of apply strictly: an unknown key, a wrong type or
-// broken YAML is refused with line and key. No value of the file is repeated: it
+// broken YAML is refused with line and key, and one that would take the parser too
+// long or too much memory by its line and the limit. No value of the file is repeated: it
 // could be a PIN.
 func ParseDesired(text []byte) (hotdesk.Desired, error) {
 	var d hotdesk.Desired
+	if err := yamlguard.Check(text); err != nil {
+		return d, fmt.Errorf("%w: %w", hotdesk.ErrInvalid, err)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(), yaml.CustomUnmarshaler(asWritten))
 	if err := decoder.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
 		return d, fmt.Errorf("%w: %s", hotdesk.ErrInvalid, explain(yaml.FormatError(err, false, false), text))
@@ -309,6 +314,9 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	}
 	if err := s.Ready(); err != nil {
 		st.Problems = append(st.Problems, err.Error())
+	}
+	if waiting := s.waitingRows(); waiting != "" {
+		st.Problems = append(st.Problems, waiting)
 	}
 	st.PBX = map[string]string{}
 	for _, p := range s.Desk.PBXs() {

@@ -32,6 +32,8 @@ type Journal interface {
 	// Audit returns rows older than that of the operation before; empty: the newest.
 	Audit(limit int, before string) ([]hotdesk.AuditRow, error)
 	Verify() (rows int, err error)
+	// Waiting is how many audit rows of emergency calls the disk does not take, and why.
+	Waiting() (rows int, why error)
 }
 
 // Phones reaches phones, and PBXes; sip does it.
@@ -178,8 +180,8 @@ func route[I, O any](s *Server, r right, method, path, summary string, status in
 	size, within := limits(path)
 	op := huma.Operation{
 		OperationID: method + path, Method: method, Path: "/api/v1" + path, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: size, BodyReadTimeout: within, Middlewares: huma.Middlewares{s.admit(r)},
-		RejectUnknownQueryParameters: method != http.MethodGet, Description: "Needs the role " + string(r.role) + ".",
+		MaxBodyBytes: size, BodyReadTimeout: within, Middlewares: huma.Middlewares{s.admit(r), s.queried},
+		Description: "Needs the role " + string(r.role) + ".",
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)

@@ -260,7 +260,7 @@ type Call struct {
 	To         string     `json:"to"`
 	ToDevice   DeviceID   `json:"to_device"`
 	Kind       CallKind   `json:"kind"`
-	Result     string     `json:"result"` // answered busy refused cancelled no-answer failed
+	Result     string     `json:"result"` // answered busy refused cancelled no-answer failed; without an end: ongoing interrupted
 	Reason     string     `json:"reason"`
 }
 

@@ -42,6 +42,7 @@ type Route struct {
 	Reason  string     // of RouteRefuse
 	Devices []DeviceID // of RouteInternal: ring all of these
 	User    Extension  // of RouteInternal: who is called
+	Name    string     // of RouteInternal: that user's name
 	PBX     []PBX      // of RouteExternal and RouteEmergency: try in this order
 	// Caller is what the other side sees.
 	Caller Caller
@@ -54,6 +55,9 @@ type Caller struct {
 	Number string
 	Name   string
 	User   Extension // empty on an idle device
+	// Private: the number is kept from the other party (RFC 3323); never of an
+	// emergency call.
+	Private bool
 }
 
 // Route decides where a dialled string goes from a device. It reads memory only
@@ -172,7 +176,7 @@ func (s *snapshot) ring(u *User) Route {
 	if !u.Enabled || len(devices) == 0 {
 		return Route{Kind: RouteRefuse, Number: string(u.Extension), Reason: ReasonOffDesk}
 	}
-	return Route{Kind: RouteInternal, Number: string(u.Extension), User: u.Extension, Devices: devices}
+	return Route{Kind: RouteInternal, Number: string(u.Extension), User: u.Extension, Name: u.Name, Devices: devices}
 }
 
 // idleNumber lets an idle phone call one of the site's extra numbers.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -25,9 +26,10 @@ const (
 
 // stored is an audit row as the store holds it.
 type stored struct {
-	key string
-	rev hotdesk.Rev
-	row hotdesk.AuditRow
+	key  string
+	rev  hotdesk.Rev
+	row  hotdesk.AuditRow
+	text []byte // as it will stand in the file; nil: not encoded yet
 }
 
 // drain lists what is in the store and then follows its commits. It returns when
@@ -198,20 +200,31 @@ func (j *Journal) move(ctx context.Context, store hotdesk.Store, rows []stored) 
 func (j *Journal) appendNew(rows []stored) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.writeKeptLocked(); err != nil {
+		return err
+	}
+	return j.appendLocked(rows)
+}
+
+// appendLocked appends the rows that are not in the file yet; the caller holds j.mu.
+func (j *Journal) appendLocked(rows []stored) error {
 	var lines []pending
 	ops := map[string]struct{}{}
 	for _, s := range rows {
 		_, old := j.seen[s.row.Op]
 		_, twice := ops[s.row.Op]
-		if old || twice {
+		if s.row.Op != "" && (old || twice) {
 			continue
 		}
-		row, err := json.Marshal(s.row)
-		if err != nil {
-			return fmt.Errorf("encode audit row %s: %w", s.row.Op, err)
+		text := s.text
+		if text == nil {
+			var err error
+			if text, err = json.Marshal(s.row); err != nil {
+				return fmt.Errorf("encode audit row %s: %w", s.row.Op, err)
+			}
 		}
 		ops[s.row.Op] = struct{}{}
-		lines = append(lines, pending{rev: s.rev, row: row})
+		lines = append(lines, pending{rev: s.rev, row: text})
 	}
 	if len(lines) == 0 {
 		return nil
@@ -225,47 +238,18 @@ func (j *Journal) appendNew(rows []stored) error {
 	return nil
 }
 
-// AppendNow writes a row straight to the file and returns when it is durable: for
-// emergency calls, whose row must not depend on the store. It takes as long as an
-// fsync. If the same operation's row comes from the store as well, soon after, it
-// is not written again.
-func (j *Journal) AppendNow(row hotdesk.AuditRow) error {
-	b, err := json.Marshal(row)
-	if err != nil {
-		return fmt.Errorf("encode audit row %s: %w", row.Op, err)
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if err := j.audit.append([]pending{{row: b}}); err != nil {
-		return err
-	}
-	if row.Op == "" {
-		return nil
-	}
-	j.seen[row.Op] = struct{}{}
-	if j.direct = append(j.direct, row.Op); len(j.direct) > directKept {
-		delete(j.seen, j.direct[0])
-		j.direct = slices.Clone(j.direct[1:])
-	}
-	return nil
-}
-
 // Audit returns up to limit rows (100 when it is not positive), newest first. With
 // an operation id in before, it returns those that are older than its row, or
-// ErrNotFound when no row has it.
+// ErrNotFound when no row has it. Rows that wait for the disk are the newest.
 func (j *Journal) Audit(limit int, before string) ([]hotdesk.AuditRow, error) {
 	if limit <= 0 {
 		limit = defaultLimit
 	}
 	found := before == ""
 	var out []hotdesk.AuditRow
-	for l, err := range j.audit.backward("") {
+	for row, err := range j.backward() {
 		if err != nil {
 			return out, err
-		}
-		var row hotdesk.AuditRow
-		if err := json.Unmarshal(l.Row, &row); err != nil {
-			return out, fmt.Errorf("%w: line number %d: %w", ErrDamaged, l.Seq, err)
 		}
 		if !found {
 			found = row.Op == before
@@ -279,6 +263,34 @@ func (j *Journal) Audit(limit int, before string) ([]hotdesk.AuditRow, error) {
 		return nil, fmt.Errorf("audit row %s: %w", before, hotdesk.ErrNotFound)
 	}
 	return out, nil
+}
+
+// backward yields the rows from the newest on: those that wait for the disk, then
+// those in the files. One that is written meanwhile comes once.
+func (j *Journal) backward() iter.Seq2[hotdesk.AuditRow, error] {
+	return func(yield func(hotdesk.AuditRow, error) bool) {
+		memory := map[string]struct{}{}
+		for _, k := range slices.Backward(j.kept.list(-1)) {
+			if !yield(k.row, nil) {
+				return
+			}
+			memory[k.row.Op] = struct{}{}
+		}
+		for l, err := range j.audit.backward("") {
+			var row hotdesk.AuditRow
+			if err == nil {
+				if err = json.Unmarshal(l.Row, &row); err != nil {
+					err = fmt.Errorf("%w: line number %d: %w", ErrDamaged, l.Seq, err)
+				}
+			}
+			if _, twice := memory[row.Op]; twice && err == nil {
+				continue
+			}
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
 }
 
 // Verify proves the whole audit log in dir, which may be a copy. It returns how many

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/paced"
 )
 
 const (
@@ -28,10 +30,18 @@ func (f CallFilter) match(c hotdesk.Call) bool {
 		(f.Device == "" || c.FromDevice == f.Device || c.ToDevice == f.Device)
 }
 
+// Results of a call without an end: it is up, or its end was never told, because the
+// server was killed while it was.
+const (
+	resultOngoing     = "ongoing"
+	resultInterrupted = "interrupted"
+)
+
 // numbered is a call record with its line's number in the file.
 type numbered struct {
-	seq  uint64
-	call hotdesk.Call
+	seq      uint64
+	call     hotdesk.Call
+	replaces uint64 // the line that told of the same call before; 0: none
 }
 
 // calls is the queue before the file of call records, and the newest of them.
@@ -42,21 +52,26 @@ type calls struct {
 
 	mu      sync.Mutex
 	queue   []pending
-	recent  []numbered // oldest first; includes the queued ones
-	last    uint64     // the number of the newest record
-	dropped int        // since it was last logged
+	recent  []numbered        // oldest first; includes the queued ones
+	last    uint64            // the number of the newest record
+	open    map[string]uint64 // the newest record of each call that is up, by its id
+	dropped int               // since it was last logged
 	closed  bool
 
-	flushing sync.Mutex // one flush at a time
+	flushing  sync.Mutex // one flush at a time
+	unwritten paced.Failure
 }
 
-// RecordCall queues a call record and returns at once. With 8192 waiting for a disk
-// that does not take them, and after Close, it is dropped, which is counted and
-// logged.
+// RecordCall queues a call record and returns at once. One without an end tells that
+// the call is up, so that a kill does not lose it; the next of the same id replaces
+// it. With 8192 waiting for a disk that does not take them, and after Close, it is
+// dropped, which is counted and logged; records of calls that are up take half of the
+// room and give way in silence, for another will come.
 func (j *Journal) RecordCall(call hotdesk.Call) { j.calls.record(call) }
 
-// Calls returns the call records that match, newest first, including those that
-// are not on the disk yet. The newest few thousand come from memory; for more the
+// Calls returns the call records that match, newest first and one for each call,
+// including those that are not on the disk yet. The result of one without an end is
+// "ongoing", or "interrupted" when this server did not see it begin. The newest few thousand come from memory; for more the
 // files are read, all of them when too few match.
 func (j *Journal) Calls(f CallFilter) ([]hotdesk.Call, error) { return j.calls.find(f) }
 
@@ -68,12 +83,21 @@ func (c *calls) record(call hotdesk.Call) {
 		c.log.Error("a call record was dropped: the journal is closed", "call_id", call.ID)
 		return
 	}
-	if err != nil || len(c.queue) >= callsQueued {
+	up := call.Ended == nil
+	switch {
+	case up && len(c.queue) >= callsQueued/2:
+		return
+	case err != nil || len(c.queue) >= callsQueued:
 		c.dropped++
-	} else {
+		delete(c.open, call.ID)
+	default:
 		c.last++
-		c.queue = append(c.queue, pending{row: row})
-		c.keep(numbered{c.last, call})
+		before := c.open[call.ID]
+		c.queue = append(c.queue, pending{rev: hotdesk.Rev(before), row: row})
+		c.keep(numbered{c.last, call, before})
+		if delete(c.open, call.ID); up {
+			c.open[call.ID] = c.last
+		}
 	}
 	select {
 	case c.wake <- struct{}{}:
@@ -96,7 +120,7 @@ func (c *calls) load() {
 		if err == nil {
 			var call hotdesk.Call
 			if err = json.Unmarshal(l.Row, &call); err == nil {
-				c.recent = append(c.recent, numbered{l.Seq, call})
+				c.recent = append(c.recent, numbered{l.Seq, call, l.Rev})
 			}
 		}
 		if err != nil {
@@ -122,11 +146,12 @@ func (c *calls) serve(ctx context.Context) {
 		case <-c.wake:
 		}
 		for err := c.flush(); err != nil && ctx.Err() == nil; err = c.flush() {
-			c.log.Error("call records wait for the disk", "err", err, "pause", pause)
+			c.unwritten.Failed(c.log, "call records wait for the disk", err)
 			wait(ctx, pause)
 			pause = min(2*pause, longestPause)
 		}
 		pause = firstPause
+		c.unwritten.Worked(c.log, "call records are written again")
 	}
 }
 
@@ -176,13 +201,30 @@ func (c *calls) find(f CallFilter) (out []hotdesk.Call, err error) {
 		f.Limit = defaultLimit
 	}
 	c.mu.Lock()
-	recent := slices.Clone(c.recent)
+	recent, open := slices.Clone(c.recent), maps.Clone(c.open)
 	c.mu.Unlock()
-	for _, n := range slices.Backward(recent) {
-		if f.match(n.call) {
-			if out = append(out, n.call); len(out) == f.Limit {
-				return out, nil
+	replaced := map[uint64]struct{}{} // lines still to come; a call's are never far apart
+	full := func(n numbered) bool {
+		_, old := replaced[n.seq]
+		delete(replaced, n.seq)
+		if n.replaces != 0 {
+			replaced[n.replaces] = struct{}{}
+		}
+		if old || !f.match(n.call) {
+			return false
+		}
+		if n.call.Ended == nil {
+			n.call.Result = resultInterrupted
+			if open[n.call.ID] == n.seq {
+				n.call.Result = resultOngoing
 			}
+		}
+		out = append(out, n.call)
+		return len(out) == f.Limit
+	}
+	for _, n := range slices.Backward(recent) {
+		if full(n) {
+			return out, nil
 		}
 	}
 	if len(recent) == 0 || recent[0].seq <= 1 {
@@ -193,10 +235,8 @@ func (c *calls) find(f CallFilter) (out []hotdesk.Call, err error) {
 			continue // what cannot be read was logged at the start
 		}
 		var call hotdesk.Call
-		if json.Unmarshal(l.Row, &call) == nil && f.match(call) {
-			if out = append(out, call); len(out) == f.Limit {
-				break
-			}
+		if json.Unmarshal(l.Row, &call) == nil && full(numbered{l.Seq, call, l.Rev}) {
+			break
 		}
 	}
 	return out, nil

@@ -18,8 +18,9 @@ import (
 
 // call is the i-th call record of the tests: users 100 to 109 call each other in turn.
 func call(i int) hotdesk.Call {
+	ended := november().t.Add(time.Minute)
 	return hotdesk.Call{
-		ID: fmt.Sprint(i), Started: november().t, Result: "answered", Kind: hotdesk.CallInternal,
+		ID: fmt.Sprint(i), Started: november().t, Ended: &ended, Result: "answered", Kind: hotdesk.CallInternal,
 		FromUser: hotdesk.Extension(fmt.Sprint(100 + i%10)), FromDevice: hotdesk.DeviceID(fmt.Sprintf("HD%04d", i%10)),
 		To: fmt.Sprint(100 + (i+1)%10), ToDevice: hotdesk.DeviceID(fmt.Sprintf("HD%04d", (i+1)%10)),
 	}
@@ -78,7 +79,7 @@ func TestCalls(t *testing.T) {
 		t.Errorf("newest is %s", got)
 	}
 	found, err := j.Calls(CallFilter{Limit: 1})
-	if err != nil || fmt.Sprint(found[0]) != fmt.Sprint(call(24)) {
+	if err != nil || found[0].ID != "24" || !found[0].Ended.Equal(*call(24).Ended) {
 		t.Errorf("read back %+v, %v", found, err)
 	}
 }

@@ -9,8 +9,11 @@
 // order of their commits, appends them, makes them durable, and only then deletes
 // them from the store. A row that a crash left in both places is recognised by its
 // operation id, so each is in the file exactly once. Emergency rows are appended
-// directly (AppendNow), so that a dead store loses none. Call records come from sip
-// through a queue that never makes a call wait.
+// directly (AppendNow), so that a dead store loses none; while the disk is full they
+// wait in memory, however many, and a stop that finds it full logs them whole. Call records come from sip
+// through a queue that never makes a call wait: one when the call is answered (an
+// emergency call's also when it begins), so that a kill does not lose it, and one at
+// its end, which names the line it replaces; readers go backward and show the newer.
 //
 // The chain shows a changed, removed or inserted line, and a file taken out from
 // between others. That the newest lines, or the newest files, were cut off shows

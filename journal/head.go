@@ -71,7 +71,8 @@ func (j *Journal) checkHead(ctx context.Context, store hotdesk.Store, head Head)
 			Op: fmt.Sprintf("%s-%d-%.12s", cutAction, head.Seq, head.Hash), Time: j.audit.now().UTC(), Action: cutAction, By: "system",
 			Detail: map[string]string{"missing_line": fmt.Sprint(head.Seq), "hash": head.Hash, "last_line": fmt.Sprint(last.Seq)},
 		}
-		if err := j.AppendNow(row); err != nil {
+		// Not AppendNow: what it keeps is lost in a crash, after the store has forgotten.
+		if err := j.appendNew([]stored{{row: row}}); err != nil {
 			return err
 		}
 		j.mu.Lock()

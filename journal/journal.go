@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/internal/paced"
 )
 
 // While the store or the disk refuses, the pause between two tries grows from the
@@ -31,6 +32,9 @@ type Journal struct {
 	log   *slog.Logger
 	audit *files
 	calls calls
+	kept  kept
+	// unwritten are the tries to write what is kept, unmoved those to empty the store.
+	unwritten, unmoved paced.Failure
 
 	mu      sync.Mutex
 	seen    map[string]struct{} // operation ids in the file whose row may still come
@@ -66,7 +70,8 @@ func Open(dir string, opts Options) (*Journal, error) {
 	j := &Journal{
 		log: opts.Log, audit: audit,
 		seen: map[string]struct{}{}, bad: map[string]struct{}{},
-		calls: calls{files: records, log: opts.Log, wake: make(chan struct{}, 1)},
+		calls: calls{files: records, log: opts.Log, wake: make(chan struct{}, 1), open: map[string]uint64{}},
+		kept:  kept{wake: make(chan struct{}, 1)},
 	}
 	j.calls.load()
 	return j, nil
@@ -79,6 +84,7 @@ func Open(dir string, opts Options) (*Journal, error) {
 func (j *Journal) Serve(ctx context.Context, store hotdesk.Store) error {
 	var all sync.WaitGroup
 	all.Go(func() { j.calls.serve(ctx) })
+	all.Go(func() { j.serveKept(ctx) })
 	pause := firstPause
 	for ctx.Err() == nil {
 		moved, err := j.drain(ctx, store)
@@ -90,7 +96,7 @@ func (j *Journal) Serve(ctx context.Context, store hotdesk.Store) error {
 		case moved:
 			pause = firstPause
 		}
-		j.log.Warn("audit rows wait in the store, trying again", "err", err, "pause", pause)
+		j.unmoved.Failed(j.log, "audit rows wait in the store, trying again", err)
 		wait(ctx, pause)
 		pause = min(2*pause, longestPause)
 	}
@@ -98,10 +104,11 @@ func (j *Journal) Serve(ctx context.Context, store hotdesk.Store) error {
 	return nil
 }
 
-// Close writes the call records that are still queued and closes the files. It
-// says how many could not be written. It may be called again.
+// Close writes the call records that are still queued and the audit rows that wait
+// for the disk, and closes the files. It says how many could not be written. It may
+// be called again.
 func (j *Journal) Close() error {
-	return errors.Join(j.calls.close(), j.audit.close())
+	return errors.Join(j.calls.close(), j.closeAudit())
 }
 
 // wait lets d pass, or less when the context ends.

@@ -13,7 +13,8 @@ import (
 // ErrDamaged: a line of a file is not what was written there.
 var ErrDamaged = errors.New("the journal is damaged")
 
-// line is one line of a file. Call records have neither revision nor hashes.
+// line is one line of a file. Call records have no hashes, and for a revision the
+// number of the line that they replace.
 type line struct {
 	Seq  uint64          `json:"seq"`            // counts the lines of all files
 	Rev  uint64          `json:"rev,omitempty"`  // of the commit; 0 came past the store

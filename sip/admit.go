@@ -109,7 +109,7 @@ func (l *load) open() int {
 // unless it is an emergency call.
 func (e *Edge) admit(req *sip.Request, tx sip.ServerTransaction) (*ticket, bool) {
 	f := dialog.FlowOf(req)
-	share := maxPerDevice * e.locations.count(f)
+	share := maxPerDevice * e.registrar.Count(f)
 	if _, pbx := e.pbx.Sender(f); pbx && share == 0 {
 		share = -1
 	}
@@ -129,7 +129,7 @@ type invites struct {
 }
 
 func (i *invites) begin(req *sip.Request) (end func()) {
-	key, from := branchOf(req), addrOf(req.Source())
+	key, from := branchOf(req), dialog.HostOf(req.Source())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.from[key] = from
@@ -176,16 +176,10 @@ func (e *Edge) inspect(network string, from netip.AddrPort, data []byte, broken 
 	return guard.Verdict{}
 }
 
-// flowGone takes out who was registered on a connection that has ended. Their
-// devices' calls have some time to come back on another one.
+// flowGone takes out who was registered on a connection that has ended.
 func (e *Edge) flowGone(network, remote string) {
-	if e.ctx.Err() != nil {
-		return // all are closed, and nobody has gone
-	}
-	f := dialog.Flow{Transport: network, Remote: remote}
-	for _, id := range e.locations.lost(f, e.Now()) {
-		e.Log.Info("phone's connection ended", "device", string(id), "flow", f.String())
-		e.Live.Unregistered(id)
+	if e.ctx.Err() == nil { // otherwise all are closed, and nobody has gone
+		e.registrar.Gone(dialog.Flow{Transport: network, Remote: remote})
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hotdeskd/sip/call"
 )
 
 // up makes a call from HD0001 (user 100) to HD0002 (user 101) that is answered.
@@ -241,7 +243,14 @@ func TestRefusals(t *testing.T) {
 		{488, "488 INVITE", "refused"},
 		{401, "503 INVITE", "failed"},
 		{407, "503 INVITE", "failed"},
-		{500, "503 INVITE", "failed"},
+		{500, "500 INVITE", "failed"},
+		{504, "504 INVITE", "failed"},
+		{503, "500 INVITE", "failed"}, // a phone would keep away from whoever says 503 (RFC 3261 section 21.5.4)
+		{402, "402 INVITE", "refused"},
+		{410, "410 INVITE", "refused"},
+		{433, "433 INVITE", "refused"},
+		{484, "484 INVITE", "refused"},
+		{408, "408 INVITE", "no-answer"},
 	} {
 		inOffice(t, func(o *office) {
 			anna, bob := o.desk(1, "100"), o.desk(2, "101")
@@ -384,7 +393,7 @@ func TestRingsTooLong(t *testing.T) {
 		a := anna.invite("101", "v=0")
 		b := bob.ring()
 		anna.expect("180 INVITE")
-		sleep(ringFor)
+		sleep(call.RingFor)
 		bob.ok("CANCEL")
 		b.reply(487, "Request Terminated", "")
 		bob.expect("ACK")

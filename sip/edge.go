@@ -14,9 +14,11 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/registrar"
 	"hotdeskd/sip/trunk"
 )
 
@@ -36,45 +38,18 @@ type Desk interface {
 	PBXAccountOf(pbx string, user hotdesk.Extension) (hotdesk.PBXAccount, bool)
 }
 
-// Attendant answers the calls that end at hotdeskd itself: codes and refusals.
-type Attendant interface {
-	Attend(context.Context, Visit) (Conversation, error)
-}
-
-// Visit is one call to the attendant.
-type Visit struct {
-	CallID string
-	Device hotdesk.DeviceID
-	Dialed string
-	Reason string // a refused call: say why
-	Source netip.Addr
-	Local  netip.Addr // our address as this phone sees it
-	Secure bool
-	Show   func(string) // text for the phone's display
-}
-
-// Conversation is the attendant's side of one call.
-type Conversation interface {
-	// Describe answers the offer of an INVITE, re-INVITE or UPDATE; nil asks for
-	// an offer.
-	Describe(offer []byte) ([]byte, error)
-	// Accept takes the answer to an offer of ours: the SDP of the ACK.
-	Accept(answer []byte) error
-	// Press is a digit that came by SIP INFO.
-	Press(digit byte)
-	// Run talks until it returns, then we hang up; ctx ends when they did.
-	Run(context.Context) error
-	Close() error
-}
+// What the attendant and the edge say to each other, as package call has it.
+type (
+	Attendant    = call.Attendant
+	Visit        = call.Visit
+	Conversation = call.Conversation
+)
 
 // Errors that an Attendant returns.
 var (
-	// ErrBusy: all lines of the attendant are taken; 503 with Retry-After.
-	ErrBusy = errors.New("attendant is busy")
-	// ErrNotAcceptable: no common codec; 488.
-	ErrNotAcceptable = errors.New("no common codec")
-	// ErrBadOffer: the session description cannot be read; 400.
-	ErrBadOffer = errors.New("bad session description")
+	ErrBusy          = call.ErrBusy          // all lines are taken; 503 with Retry-After
+	ErrNotAcceptable = call.ErrNotAcceptable // no common codec; 488
+	ErrBadOffer      = call.ErrBadOffer      // the session description cannot be read; 400
 )
 
 // Options of New; all are required but Log and LocationFile.
@@ -109,20 +84,21 @@ type Edge struct {
 	Options
 	auth      *ingress.Authenticator
 	triage    *ingress.Triage
-	locations *locations
-	dialogs   *dialogs
+	registrar *registrar.Registrar
+	table     *dialog.Table
 	spoken    *spoken
 
-	net    *dialog.Net // set by Serve before the first message
+	bench  *call.Bench // set by Serve before the first message
+	net    *dialog.Net
 	ua     *sipgo.UserAgent
 	own    map[string]sip.Uri // our Contact by transport (UDP, TCP, TLS)
 	name   string             // our host, as in URIs
-	host   netip.Addr         // where phones reach us; invalid when it is a name
 	calls  *gate
 	selves *selves
 	guard  *guard.Guard
 	pbx    *trunk.Registrar
 
+	far        *far
 	invites    *invites
 	finals     finals
 	unanswered *unanswered
@@ -146,12 +122,22 @@ func New(o Options) (*Edge, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
+	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), far: newFar(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
 	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log, Resolver: o.Resolver})
-	e.locations, e.dialogs, e.calls = newLocations(e.guard), newDialogs(e.guard), newGate()
-	e.selves = &selves{calls: map[hotdesk.DeviceID]*record{}}
+	know := func(f dialog.Flow) { e.guard.Know(f.Transport, f.Remote) }
+	forget := func(f dialog.Flow) { e.guard.Forget(f.Transport, f.Remote) }
+	e.table, e.calls = dialog.NewTable(know, forget), newGate()
+	e.registrar = registrar.New(registrar.Options{
+		Known: func(id hotdesk.DeviceID) bool {
+			_, blocked, ok := o.Desk.Credentials(id)
+			return ok && !blocked
+		},
+		Live: o.Live, Know: know, Forget: forget, Moved: e.follow, Away: e.probe, Chore: e.chore,
+		File: o.LocationFile, Now: o.Now, Log: o.Log,
+	})
+	e.selves = &selves{calls: map[hotdesk.DeviceID]*call.Record{}}
 	e.spoken = &spoken{at: map[hotdesk.DeviceID][]time.Time{}}
 	return e, nil
 }
@@ -233,33 +219,23 @@ func (e *Edge) door(h handler) sipgo.RequestHandler {
 	}
 }
 
-// respond sends one response; a failure to send is the transport's to retry.
+// respond sends one response.
 func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, reason string, body []byte, headers ...sip.Header) {
-	res := sip.NewResponseFromRequest(req, status, ingress.Clean(reason), nil)
-	res.SipVersion = "SIP/2.0"
-	for _, h := range headers {
-		res.AppendHeader(h)
-	}
-	res.AppendHeader(sip.NewHeader("Server", e.net.Agent))
-	dialog.SetSDP(res, body)
-	if err := tx.Respond(res); err != nil {
-		e.Log.Debug("SIP response not sent", "status", status, "remote", req.Source(), "err", err)
-	}
+	e.bench.Respond(req, tx, status, reason, body, headers...)
 }
 
 // onOptions answers that we are alive, to anybody (RFC 3261 section 11).
-func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
-	if _, inside := dialog.Param(req.To().Params, "tag"); inside && e.partyOf(req) == nil {
-		e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
-		return false
+func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction, t *ticket) bool {
+	if _, inside := dialog.Param(req.To().Params, "tag"); inside {
+		return e.onInDialog(req, tx, t)
 	}
-	e.respond(req, tx, 200, "OK", nil, sip.NewHeader("Allow", dialog.Allow+", REGISTER, SUBSCRIBE"), sip.NewHeader("Accept", "application/sdp"))
+	e.bench.Options(req, tx)
 	return false
 }
 
 // onUnknown refuses methods that we do not have (RFC 3261 section 8.2.1).
 func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
-	e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", dialog.Allow+", REGISTER, SUBSCRIBE"))
+	e.bench.NotAllowed(req, tx)
 	return false
 }
 
@@ -267,4 +243,35 @@ func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) 
 func (e *Edge) onCancel(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
 	e.respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 	return false
+}
+
+// onRegister finds out whose REGISTER it is and lets the registrar answer.
+//
+// Its transaction is not remembered: a retransmission carries the same nonce count,
+// which is good for the identical request alone, and gets the same answer.
+func (e *Edge) onRegister(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
+	c, ok := e.authenticate(req, tx)
+	if !ok {
+		return false
+	}
+	t.prove()
+	if c.blocked {
+		e.respond(req, tx, 403, "Forbidden", nil)
+		return false
+	}
+	e.proven(c)
+	a := e.registrar.Register(c.device, req)
+	e.respond(req, tx, a.Status, a.Reason, nil, a.Header...)
+	return false
+}
+
+// chore runs something beside everything else; nothing when the server stops.
+func (e *Edge) chore(do func(context.Context)) {
+	if !e.calls.enter(chore) {
+		return
+	}
+	go func() {
+		defer e.calls.leave(chore)
+		do(e.ctx)
+	}()
 }

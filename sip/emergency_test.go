@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 )
 
 // An emergency call from a registered phone's own flow is not challenged: idle,
@@ -80,9 +81,9 @@ func TestEmergencySecondRoute(t *testing.T) {
 		{"refuses", func(d *leg) { d.reply(503, "Service Unavailable", "") }, 0, false},
 		{"is busy", func(d *leg) { d.reply(486, "Busy Here", "") }, 0, false},
 		{"is silent", func(*leg) {}, 4 * time.Second, false},
-		{"says 100 only", func(d *leg) { d.reply(100, "Trying", "") }, quietFor, true},
-		{"rings only", func(d *leg) { d.reply(100, "Trying", ""); d.reply(180, "Ringing", "") }, ringsFor, true},
-		{"speaks only", func(d *leg) { d.reply(183, "Session Progress", "v=0 all lines are busy") }, ringsFor, true},
+		{"says 100 only", func(d *leg) { d.reply(100, "Trying", "") }, call.QuietFor, true},
+		{"rings only", func(d *leg) { d.reply(100, "Trying", ""); d.reply(180, "Ringing", "") }, call.RingsFor, true},
+		{"speaks only", func(d *leg) { d.reply(183, "Session Progress", "v=0 all lines are busy") }, call.RingsFor, true},
 	} {
 		for _, winner := range []string{"second", "first"} {
 			if winner == "first" && !c.kept {
@@ -140,7 +141,7 @@ func TestEmergencyNobodyAnswers(t *testing.T) {
 		a := anna.dial("112", "v=0 help", "")
 		b := trunk.ring()
 		anna.expect("180 INVITE")
-		anna.silent(ringFor - 2*time.Second)
+		anna.silent(call.RingFor - 2*time.Second)
 		trunk.ok("CANCEL")
 		b.reply(487, "Request Terminated", "")
 		trunk.expect("ACK")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"hotdeskd/sip/call"
 )
 
 // The server is told to stop while two calls and an emergency call are up: ordinary
@@ -65,7 +67,7 @@ func TestField_E1StopLeavesEmergencyCallsAlone(t *testing.T) {
 			}
 		}
 		all := o.records()
-		if last := all[len(all)-1]; last.Kind != "emergency" || last.Result != "answered" || last.Reason != stopped {
+		if last := all[len(all)-1]; last.Kind != "emergency" || last.Result != "answered" || last.Reason != call.Stopped {
 			t.Errorf("recorded as %+v", last)
 		}
 	})

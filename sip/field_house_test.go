@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/registrar"
 )
 
 // Who sends calls by a registered contact is looked up while the PBXes are looked
@@ -24,7 +25,7 @@ func TestField_F3LookingUpAContactWhilePBXesAreLookedAfter(t *testing.T) {
 		if len(contact) == 0 {
 			t.Fatal("nobody is registered")
 		}
-		c := uri(contact[0])
+		c := registrar.URI(contact[0])
 		ctx, cancel := context.WithCancel(context.Background())
 		pause := func() { <-time.NewTimer(100 * time.Millisecond).C }
 		var all sync.WaitGroup

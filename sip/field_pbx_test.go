@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/dialog"
 )
 
 // setPBX changes the PBX "main".
@@ -102,7 +103,7 @@ func TestField_S9Sources(t *testing.T) {
 		sleep(2 * time.Second)
 		for _, at := range []string{"203.0.113.6:5060", "203.0.113.7:1024", "203.0.113.8:5060"} {
 			rings(at, true)
-			if addr := addrOf(at); !o.edge.pbx.IsSource("main", addr) || o.edge.pbx.IsSource("other", addr) {
+			if addr := dialog.HostOf(at); !o.edge.pbx.IsSource("main", addr) || o.edge.pbx.IsSource("other", addr) {
 				t.Errorf("%s is no source of main, or one of another", at)
 			}
 		}
@@ -188,7 +189,7 @@ func TestField_S9DNSUnavailable(t *testing.T) {
 }
 
 // crowd seats n people, 200 onwards, at devices of their own: their phones are off.
-func (o *office) crowd(r *registrar, n int) {
+func (o *office) crowd(r *pbxRegistrar, n int) {
 	o.t.Helper()
 	ctx := context.Background()
 	var file hotdesk.Desired

@@ -195,12 +195,12 @@ func TestField_S24RetryAfter(t *testing.T) {
 // for, and not a challenge that we cannot answer, which is told as what it is.
 func TestField_S24WhatCounts(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer func(r *registrar, req *sip.Request)
+		answer func(r *pbxRegistrar, req *sip.Request)
 		words  string
 	}{
-		"404":         {func(r *registrar, req *sip.Request) { r.plain(req, 404, "Not Found") }, "does not know"},
-		"403 unasked": {func(r *registrar, req *sip.Request) { r.plain(req, 403, "Forbidden") }, "without asking for a password"},
-		"unknown algorithm": {func(r *registrar, req *sip.Request) {
+		"404":         {func(r *pbxRegistrar, req *sip.Request) { r.plain(req, 404, "Not Found") }, "does not know"},
+		"403 unasked": {func(r *pbxRegistrar, req *sip.Request) { r.plain(req, 403, "Forbidden") }, "without asking for a password"},
+		"unknown algorithm": {func(r *pbxRegistrar, req *sip.Request) {
 			r.plain(req, 401, "Unauthorized", "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", algorithm=ROT13\r\n")
 		}, "algorithm=ROT13"},
 	} {

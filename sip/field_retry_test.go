@@ -49,22 +49,22 @@ func (l *lines) count(words ...string) (n int) {
 // wrong is told in the same words by the state, the test and the log, names keys that
 // exist, and no password.
 func TestField_O2MendedAtThePBX(t *testing.T) {
-	for name, mend := range map[string]func(o *office, r *registrar){
-		"pbx test": func(o *office, _ *registrar) {
+	for name, mend := range map[string]func(o *office, r *pbxRegistrar){
+		"pbx test": func(o *office, _ *pbxRegistrar) {
 			if got, err := o.edge.TestPBX(context.Background(), "main"); err != nil || !got.OK {
 				o.t.Errorf("%+v, %v", got, err)
 			}
 		},
-		"pbx retry": func(o *office, _ *registrar) {
+		"pbx retry": func(o *office, _ *pbxRegistrar) {
 			if err := o.edge.RetryPBX(context.Background(), "main"); err != nil {
 				o.t.Error(err)
 			}
 		},
-		"a call": func(o *office, _ *registrar) {
+		"a call": func(o *office, _ *pbxRegistrar) {
 			a, _ := o.PBXAccountOf("main", "")
 			o.edge.pbx.Told(a, dialog.Flow{Transport: "UDP", Remote: pbxAddr})(sip.NewResponse(180, "Ringing"), nil)
 		},
-		"a registration": func(_ *office, r *registrar) {
+		"a registration": func(_ *office, r *pbxRegistrar) {
 			for n := len(r.of("100")); len(r.of("100")) == n; {
 				sleep(time.Second)
 			}

@@ -3,6 +3,8 @@ package sip
 import (
 	"context"
 	"sync"
+
+	"hotdeskd/sip/call"
 )
 
 // kind is what somebody in the gate does.
@@ -97,7 +99,7 @@ func (e *Edge) Drain(ctx context.Context) {
 	defer cancel()
 	if !e.calls.wait(talk, ordinary) {
 		e.endOrdinary()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*byeWait)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*call.ByeWait)
 		defer cancel()
 		e.calls.wait(end, ordinary)
 	}
@@ -108,6 +110,3 @@ func (e *Edge) Drain(ctx context.Context) {
 		e.Log.Warn("an emergency call is up still; the server stops and does not hang up", "emergency_calls", e.calls.count(emergency))
 	}
 }
-
-// stopped is the reason in the records of calls that the server's stop has ended.
-const stopped = "server stopped"

@@ -127,7 +127,15 @@ func TestReInviteUnknown(t *testing.T) {
 // UPDATE and INFO are carried through with their bodies, and their outcome back.
 func TestRelay(t *testing.T) {
 	inOffice(t, func(o *office) {
-		anna, bob, a, b := up(o)
+		anna, bob := o.desk(1, "100"), o.desk(2, "101")
+		anna.also, bob.also = "Allow: INVITE, ACK, BYE, CANCEL, UPDATE, INFO\r\n", "Allow: INVITE, ACK, BYE, CANCEL, UPDATE, INFO\r\n"
+		a := anna.invite("101", "v=0 anna")
+		b := bob.ring()
+		anna.expect("180 INVITE")
+		b.reply(200, "OK", "v=0 bob")
+		bob.expect("ACK")
+		a.answered("")
+		sleep(10 * time.Millisecond)
 		b.do("UPDATE", sdp, "v=0 update")
 		req := anna.request("UPDATE")
 		if string(req.Body()) != "v=0 update" {
@@ -146,6 +154,11 @@ func TestRelay(t *testing.T) {
 		anna.expect("415 INFO")
 		a.do("INFO", "", "")
 		bob.reply(bob.request("INFO"), 407, "Proxy Authentication Required", "", "", `Proxy-Authenticate: Digest realm="x", nonce="y"`+"\r\n")
+		again := bob.request("INFO") // with the credentials of its own device
+		if again.GetHeader("Proxy-Authorization") == nil {
+			t.Errorf("the challenge is not answered:\n%s", again)
+		}
+		bob.reply(again, 407, "Proxy Authentication Required", "", "", `Proxy-Authenticate: Digest realm="x", nonce="y"`+"\r\n")
 		if res := anna.response("503 INFO"); strings.Contains(res.String(), "Authenticate") {
 			t.Errorf("a challenge passes:\n%s", res)
 		}
@@ -159,7 +172,7 @@ func TestRelay(t *testing.T) {
 func TestOtherMethodsInside(t *testing.T) {
 	inOffice(t, func(o *office) {
 		anna, bob, a, _ := up(o)
-		for method, want := range map[string]string{"OPTIONS": "200 OPTIONS", "REFER": "501 REFER", "PRACK": "405 PRACK", "SUBSCRIBE": "401 SUBSCRIBE"} {
+		for method, want := range map[string]string{"OPTIONS": "200 OPTIONS", "REFER": "501 REFER", "PRACK": "481 PRACK", "SUBSCRIBE": "401 SUBSCRIBE"} {
 			a.do(method, "", "")
 			anna.expect(want)
 		}
@@ -318,11 +331,11 @@ func TestStrangerInside(t *testing.T) {
 		x.p = thief
 		for _, method := range []string{"INFO", "BYE", "OPTIONS", "INVITE"} {
 			thief.send(x.text(method, "z9hG4bKthief"+method, 1<<30, x.target, "", ""))
-			res := thief.response("481 " + method)
+			res := thief.response("401 " + method)
 			if method == "INVITE" {
 				thief.send(x.text("ACK", "z9hG4bKthief"+method, 1<<30, x.target, "", ""))
 			}
-			if res.StatusCode != 481 {
+			if res.StatusCode != 401 {
 				t.Errorf("%s of a stranger got %d", method, res.StatusCode)
 			}
 		}

@@ -2,16 +2,17 @@ package sip
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
-	"hotdeskd/sip/trunk"
+	"hotdeskd/sip/registrar"
 )
 
 // onInvite takes a new call, or a change of one that is up.
@@ -42,53 +43,45 @@ func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction, t *ticket) (
 		e.respond(req, tx, 403, "Forbidden", nil)
 		return true
 	}
-	in := e.trying(req, tx, c.device)
-	in.unsure = c.unsure
+	in := e.bench.Trying(req, tx, call.Incoming{Device: c.device, Peer: e.phonePeer(c.device), Life: e.ordinary})
+	if anonymous(req) && route.Kind != hotdesk.RouteEmergency {
+		route.Caller.Private = true
+	}
+	if c.unsure && route.Kind == hotdesk.RouteEmergency {
+		e.emergency(in, route, true)
+		return true
+	}
 	e.place(in, route)
 	return true
 }
 
-// incoming is an INVITE that was let in.
-type incoming struct {
-	req    *sip.Request // a copy with our tag
-	tx     sip.ServerTransaction
-	device hotdesk.DeviceID // empty for a call from a PBX
-	tag    string           // our To tag in this dialog
-	unsure bool             // an emergency call whose device is a guess
-	life   context.Context  // of the call: ends when the server stops, later for an emergency call
-}
-
-// trying says 100 and fixes our tag, so that every response carries the same
-// one. It goes into a copy: sipgo reads the INVITE itself when a CANCEL comes.
-func (e *Edge) trying(req *sip.Request, tx sip.ServerTransaction, device hotdesk.DeviceID) *incoming {
-	e.respond(req, tx, 100, "Trying", nil)
-	in := &incoming{req: req.Clone(), tx: tx, device: device, tag: sip.GenerateTagN(16), life: e.ordinary}
-	in.req.To().Params.Add("tag", in.tag)
-	return in
+// anonymous tells whether a phone hides its user's number (RFC 3323 section 4.1).
+func anonymous(req *sip.Request) bool {
+	return call.Private(req) || strings.EqualFold(req.From().Address.User, "anonymous")
 }
 
 // place carries out the decision.
-func (e *Edge) place(in *incoming, r hotdesk.Route) {
+func (e *Edge) place(in *call.Incoming, r hotdesk.Route) {
 	switch r.Kind {
 	case hotdesk.RouteEmergency:
-		e.emergency(in, r)
+		e.emergency(in, r, false)
 	case hotdesk.RouteHotDesk:
-		rec := e.begin(hotdesk.CallHotDesk, in.device, r.Caller.User, r.Shown)
-		e.visit(in, rec, Visit{Dialed: r.Number})
+		rec := e.bench.Begin(hotdesk.CallHotDesk, in.Device, r.Caller.User, r.Shown)
+		e.bench.Visit(in, rec, Visit{Dialed: r.Number})
 	case hotdesk.RouteInternal:
-		rec := e.begin(hotdesk.CallInternal, in.device, r.Caller.User, r.Shown)
-		rec.call.Reason = r.Reason
+		rec := e.bench.Begin(hotdesk.CallInternal, in.Device, r.Caller.User, r.Shown)
+		rec.Note(r.Reason)
 		if len(r.PBX) > 0 {
 			if r.User == r.Caller.User {
-				defer e.selves.begin(in.device, rec)()
+				defer e.selves.begin(in.Device, rec)()
 			}
-			e.connect(in, rec, e.trunks(in.device, r))
+			e.bench.Connect(in, rec, dialog.Party{}, e.outward(in.Device, r))
 			return
 		}
-		e.connect(in, rec, [][]dialog.Target{e.desks(r)})
+		e.bench.Connect(in, rec, e.userParty(r), [][]dialog.Target{e.desks(r)})
 	case hotdesk.RouteExternal:
-		rec := e.begin(hotdesk.CallExternal, in.device, r.Caller.User, r.Shown)
-		e.connect(in, rec, e.trunks(in.device, r))
+		rec := e.bench.Begin(hotdesk.CallExternal, in.Device, r.Caller.User, r.Shown)
+		e.bench.Connect(in, rec, dialog.Party{}, e.outward(in.Device, r))
 	default:
 		e.refuse(in, r)
 	}
@@ -96,14 +89,14 @@ func (e *Edge) place(in *incoming, r hotdesk.Route) {
 
 // refuse says no: by voice where the phone can hear it, a bare 403 when the site
 // wants it so or the phone keeps asking.
-func (e *Edge) refuse(in *incoming, r hotdesk.Route) {
+func (e *Edge) refuse(in *call.Incoming, r hotdesk.Route) {
 	to := cmp.Or(r.Shown, r.Number)
 	kind := hotdesk.CallExternal
 	if r.Number != "" {
 		kind = hotdesk.CallInternal
 	}
-	rec := e.begin(kind, in.device, r.Caller.User, to)
-	if !r.Speak || in.device == "" || !e.spoken.take(in.device, e.Now()) {
+	rec := e.bench.Begin(kind, in.Device, r.Caller.User, to)
+	if !r.Speak || in.Device == "" || !e.spoken.take(in.Device, e.Now()) {
 		status, text := 403, "Forbidden"
 		if r.Reason == hotdesk.ReasonUnknown {
 			status, text = 404, "Not Found"
@@ -111,11 +104,11 @@ func (e *Edge) refuse(in *incoming, r hotdesk.Route) {
 		if r.Reason == hotdesk.ReasonOffDesk {
 			status, text = 480, "Temporarily Unavailable"
 		}
-		e.respond(in.req, in.tx, status, text, nil)
-		rec.end("refused", r.Reason)
+		e.respond(in.Req, in.Tx, status, text, nil)
+		rec.End("refused", r.Reason)
 		return
 	}
-	e.visit(in, rec, Visit{Dialed: r.Number, Reason: r.Reason})
+	e.bench.Visit(in, rec, Visit{Dialed: r.Number, Reason: r.Reason})
 }
 
 // notCertain is what the rescue centre reads behind the desk that is a guess.
@@ -123,21 +116,21 @@ const notCertain = " (desk not certain)"
 
 // emergency places an emergency call: the site's routes in order, the desk's
 // identity, no announcement, and an alarm beside it.
-func (e *Edge) emergency(in *incoming, r hotdesk.Route) {
-	in.life = e.ctx
-	rec := e.begin(hotdesk.CallEmergency, in.device, r.Caller.User, r.Number)
-	data := map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.call.ID}
+func (e *Edge) emergency(in *call.Incoming, r hotdesk.Route, unsure bool) {
+	in.Life = e.ctx
+	rec := e.bench.Begin(hotdesk.CallEmergency, in.Device, r.Caller.User, r.Number)
+	data := map[string]any{"number": r.Number, "desk": r.Caller.Name, "call": rec.ID()}
 	detail := map[string]string{"number": r.Number, "desk": r.Caller.Name}
-	if in.unsure {
+	if unsure {
 		data["desk_certain"], detail["desk_certain"] = false, "false"
-		rec.call.Reason = hotdesk.ReasonNotCertain
+		rec.Note(hotdesk.ReasonNotCertain)
 		r.Caller.Name += notCertain
-		e.Log.Warn("emergency call without valid credentials; its desk is a guess", "device", string(in.device), "remote", in.req.Source())
+		e.Log.Warn("emergency call without valid credentials; its desk is a guess", "device", string(in.Device), "remote", in.Req.Source())
 	}
-	e.Live.Publish("emergency.called", in.device, r.Caller.User, data)
-	e.alarm(in.device, r.Caller.User, detail)
-	e.connect(in, rec, e.trunks(in.device, r))
-	e.hold(in.device)
+	e.Live.Publish("emergency.called", in.Device, r.Caller.User, data)
+	e.alarm(in.Device, r.Caller.User, detail)
+	e.bench.Connect(in, rec, dialog.Party{}, e.trunks(in.Device, r))
+	e.hold(in.Device)
 }
 
 // alarm writes the emergency call down and begins the hold, beside the call and
@@ -170,35 +163,60 @@ func (e *Edge) hold(id hotdesk.DeviceID) {
 	}
 }
 
+// outward makes the groups of targets of a call through PBXes. A private caller is
+// nobody in From where the PBX has our word for who it is, and asks for the rest to be
+// kept there (RFC 3323, RFC 3325 section 7); in mode register From is the account's.
+func (e *Edge) outward(id hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Target {
+	groups := e.trunks(id, r)
+	if !r.Caller.Private {
+		return groups
+	}
+	for _, group := range groups {
+		for i := range group {
+			t := &group[i]
+			t.From.Name = "Anonymous"
+			if slices.ContainsFunc(t.Headers, func(h sip.Header) bool { return h.Name() == "P-Asserted-Identity" }) {
+				t.From.URI = sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}
+			}
+			t.Headers = append(slices.Clone(t.Headers), sip.NewHeader("Privacy", "id"))
+		}
+	}
+	return groups
+}
+
+// userParty is a called user as the caller is to see them.
+func (e *Edge) userParty(r hotdesk.Route) dialog.Party {
+	return dialog.Party{Name: r.Name, URI: sip.Uri{Scheme: "sip", User: r.Number, Host: e.name}}
+}
+
+// callerParty is the caller as a phone is to see it; nobody when it is private.
+func (e *Edge) callerParty(c hotdesk.Caller) dialog.Party {
+	if c.Private || c.Number == "" {
+		return dialog.Party{Name: "Anonymous", URI: sip.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}}
+	}
+	return dialog.Party{Name: c.Name, URI: sip.Uri{Scheme: "sip", User: c.Number, Host: e.name}}
+}
+
 // desks makes the targets of an internal call: every registered phone of the
 // called user, on its own flow, by the Contact it gave.
-func (e *Edge) desks(r hotdesk.Route) []dialog.Target {
+func (e *Edge) desks(r hotdesk.Route, headers ...sip.Header) []dialog.Target {
 	var all []dialog.Target
+	from := e.callerParty(r.Caller)
+	headers = append([]sip.Header{sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.name+">")}, headers...)
+	if !r.Caller.Private && r.Caller.Number != "" {
+		headers = append(headers, sip.NewHeader("P-Asserted-Identity", call.NameAddr(from)))
+	}
 	for _, id := range r.Devices {
-		l, ok := e.locations.get(id)
-		if !ok || e.locations.silent(id) {
+		l, ok := e.registrar.Get(id)
+		if !ok || e.registrar.Silent(id) {
 			continue
 		}
-		from := dialog.Party{Name: r.Caller.Name, URI: sip.Uri{Scheme: "sip", User: r.Caller.Number, Host: e.name}}
 		all = append(all, dialog.Target{
-			Label: string(id), URI: uri(l.Contact), Flow: l.Flow, From: from,
-			To: dialog.Party{URI: uri(l.AOR)}, Contact: e.contact(l.Flow),
-			Headers: []sip.Header{
-				sip.NewHeader("P-Called-Party-ID", "<sip:"+r.Number+"@"+e.name+">"),
-				sip.NewHeader("P-Asserted-Identity", trunk.NameAddr(from)),
-			},
+			Label: string(id), URI: registrar.URI(l.Contact), Flow: l.To(), From: from, Peer: e.phonePeer(id),
+			To: dialog.Party{URI: registrar.URI(l.AOR)}, Contact: e.contact(l.Flow), Headers: headers,
 		})
 	}
 	return all
-}
-
-// addrOf is the address part of "host:port".
-func addrOf(hostport string) netip.Addr {
-	ap, err := netip.ParseAddrPort(hostport)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }
 
 // spokenRefusals is how many refusals a minute are spoken to one device; the

@@ -3,6 +3,8 @@ package sip
 import (
 	"testing"
 	"time"
+
+	"hotdeskd/sip/registrar"
 )
 
 // A phone behind a NAT registers for three minutes at most and is asked something
@@ -12,7 +14,7 @@ func TestKeepAlive(t *testing.T) {
 	inOffice(t, func(o *office) {
 		p := o.phone(1)
 		res := p.tryRegister(registration{contact: "<sip:HD0001@10.0.0.5:5060>", expires: "300"})
-		if _, left := listed(t, res); left > natExpiry || left < minExpiry {
+		if _, left := listed(t, res); left > registrar.NATExpiry || left < registrar.MinExpiry {
 			t.Errorf("granted %d", left)
 		}
 		others := []*peer{o.phone(2), o.phoneVia(3, "TCP")}
@@ -25,7 +27,7 @@ func TestKeepAlive(t *testing.T) {
 			if got := req.Recipient.String(); got != "sip:HD0001@10.0.0.5:5060" {
 				t.Errorf("asked %s", got)
 			}
-			if wait := time.Since(last); wait > pulseEvery+2*time.Second {
+			if wait := time.Since(last); wait > registrar.PulseEvery+2*time.Second {
 				t.Errorf("asked after %v", wait)
 			}
 			last = time.Now()

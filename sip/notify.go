@@ -11,6 +11,7 @@ import (
 
 	"hotdeskd/hotdesk"
 	"hotdeskd/sip/dialog"
+	"hotdeskd/sip/registrar"
 )
 
 // ErrNotRegistered: the device's phone cannot be reached now.
@@ -24,7 +25,7 @@ var ErrNotRegistered = errors.New("phone is not registered")
 //
 // Errors: ErrNotRegistered, dialog.ErrFlowGone, or that no answer came.
 func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
-	l, ok := e.locations.get(id)
+	l, ok := e.registrar.Get(id)
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNotRegistered, id)
 	}
@@ -36,7 +37,7 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 		if answer != nil {
 			req.AppendHeader(answer)
 		}
-		res, err := e.net.Do(ctx, req, l.Flow)
+		res, err := e.net.Do(ctx, req, l.To())
 		if err != nil {
 			return err
 		}
@@ -54,8 +55,8 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 }
 
 // notify builds one NOTIFY of a check-sync.
-func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq uint32) *sip.Request {
-	req := e.outside(sip.NOTIFY, l, callID, tag, cseq)
+func (e *Edge) notify(l registrar.Location, cs hotdesk.CheckSync, callID, tag string, cseq uint32) *sip.Request {
+	req := e.registrar.Request(sip.NOTIFY, l, callID, tag, cseq)
 	req.AppendHeader(sip.NewHeader("Event", cs.Event))
 	req.AppendHeader(sip.NewHeader("Subscription-State", "terminated"))
 	if cs.ContentType != "" {
@@ -63,22 +64,6 @@ func (e *Edge) notify(l location, cs hotdesk.CheckSync, callID, tag string, cseq
 		req.AppendHeader(&ct)
 	}
 	req.SetBody(cs.Body)
-	return req
-}
-
-// outside builds a request outside any dialog, to the Contact that a phone gave.
-func (e *Edge) outside(method sip.RequestMethod, l location, callID, tag string, cseq uint32) *sip.Request {
-	req := sip.NewRequest(method, uri(l.Contact))
-	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: e.name}, Params: sip.NewParams()}
-	from.Params.Add("tag", tag)
-	call, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
-	req.AppendHeader(&hops)
-	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: uri(l.AOR), Params: sip.NewParams()})
-	req.AppendHeader(&call)
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: method})
-	req.AppendHeader(&sip.ContactHeader{Address: e.contact(l.Flow)})
-	req.AppendHeader(sip.NewHeader("User-Agent", e.net.Agent))
 	return req
 }
 
@@ -95,4 +80,9 @@ func (e *Edge) answerNotify(res *sip.Response, req *sip.Request, id hotdesk.Devi
 		return nil, err
 	}
 	return sip.NewHeader(name, value), nil
+}
+
+// Alive asks the phone that registered as a device whether it is still there.
+func (e *Edge) Alive(ctx context.Context, id hotdesk.DeviceID) bool {
+	return e.registrar.Alive(ctx, id)
 }

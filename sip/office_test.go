@@ -38,12 +38,14 @@ type office struct {
 	names *names
 	log   *slog.Logger
 
-	mu        sync.Mutex
-	calls     []hotdesk.Call
-	audit     []hotdesk.AuditRow
-	onAudit   func() error
-	attend    func(context.Context, Visit) (Conversation, error)
-	closeEdge func()
+	mu    sync.Mutex
+	calls []hotdesk.Call // that have ended
+	// recordings are all that the edge recorded, calls that are up included.
+	recordings []hotdesk.Call
+	audit      []hotdesk.AuditRow
+	onAudit    func() error
+	attend     func(context.Context, Visit) (Conversation, error)
+	closeEdge  func()
 }
 
 var server = netip.MustParseAddrPort("192.0.2.1:5060")
@@ -231,7 +233,10 @@ func (o *office) buildEdge() {
 		Record: func(c hotdesk.Call) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.calls = append(o.calls, c)
+			o.recordings = append(o.recordings, c)
+			if c.Ended != nil {
+				o.calls = append(o.calls, c)
+			}
 		},
 		Audit: func(row hotdesk.AuditRow) error {
 			o.mu.Lock()
@@ -341,9 +346,7 @@ func (o *office) idle() {
 			o.t.Errorf("%s still has a leg", p.Device.ID)
 		}
 	}
-	o.edge.dialogs.mu.Lock()
-	defer o.edge.dialogs.mu.Unlock()
-	if n := len(o.edge.dialogs.table); n != 0 {
+	if n := o.edge.table.Len(); n != 0 {
 		o.t.Errorf("%d dialogs are left", n)
 	}
 }

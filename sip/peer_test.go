@@ -32,6 +32,7 @@ type peer struct {
 	call string // Call-ID of its registrations
 	n    int    // numbers branches, tags and Call-IDs
 	sent string // its last message
+	also string // headers in every message of a dialog, such as Allow
 }
 
 // plug connects a peer.
@@ -280,7 +281,7 @@ const sdp = "Content-Type: application/sdp\r\n"
 func (d *leg) text(method, branch string, cseq int, uri, headers, body string) string {
 	return fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/%s %s;rport;branch=%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
 		"Contact: <%s>\r\n%sContent-Length: %d\r\n\r\n%s",
-		method, uri, d.p.via, d.p.at, branch, d.local, d.remote, d.callID, cseq, method, d.p.contact(), headers, len(body), body)
+		method, uri, d.p.via, d.p.at, branch, d.local, d.remote, d.callID, cseq, method, d.p.contact(), d.p.also+headers, len(body), body)
 }
 
 // dial sends an INVITE without waiting for anything. from is a PBX's caller.
@@ -413,7 +414,7 @@ func (p *peer) reply(req *sip.Request, status int, reason, to, body string, head
 		kind = ""
 	}
 	p.send(text + fmt.Sprintf("From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\nContact: <%s>\r\n%s%sContent-Length: %d\r\n\r\n%s",
-		req.From().Value(), to, req.CallID().Value(), req.CSeq().Value(), p.contact(), strings.Join(headers, ""), kind, len(body), body))
+		req.From().Value(), to, req.CallID().Value(), req.CSeq().Value(), p.contact(), p.also+strings.Join(headers, ""), kind, len(body), body))
 }
 
 // ok answers a request inside a dialog.

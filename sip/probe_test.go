@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hotdeskd/sip/call"
 )
 
 // Two phones that lose their power in a call with one another are not in that
@@ -11,7 +13,7 @@ import (
 func TestBothPhonesLosePower(t *testing.T) {
 	inOffice(t, func(o *office) {
 		up(o)
-		sleep(5*time.Minute + probeWait + byeWait + time.Second)
+		sleep(5*time.Minute + call.ProbeWait + call.ByeWait + time.Second)
 		o.recorded("answered", "phone_gone")
 		o.idle()
 	})
@@ -30,7 +32,7 @@ func TestPhoneStartedAnew(t *testing.T) {
 		}
 		again("second")
 		bob.reply(bob.request("INFO"), 405, "Method Not Allowed", "", "")
-		sleep(probeWait)
+		sleep(call.ProbeWait)
 		if busy, _ := o.live.InCall("HD0002", ""); !busy {
 			t.Fatal("a phone that knows its call was taken out of it")
 		}

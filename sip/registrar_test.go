@@ -14,9 +14,9 @@ import (
 	"hotdeskd/hotdesk"
 )
 
-// registrar is a PBX that wants its users to register: it challenges, checks, keeps
+// pbxRegistrar is a PBX that wants its users to register: it challenges, checks, keeps
 // contacts and writes down what it was asked.
-type registrar struct {
+type pbxRegistrar struct {
 	o    *office
 	peer *peer
 
@@ -37,9 +37,9 @@ type registrar struct {
 }
 
 // openRegistrar makes "main" a PBX of mode register with users 100 to 103 there.
-func (o *office) openRegistrar() *registrar {
+func (o *office) openRegistrar() *pbxRegistrar {
 	o.t.Helper()
-	r := &registrar{
+	r := &pbxRegistrar{
 		o: o, peer: o.trunk(), contacts: map[string]map[string]string{},
 		passwords: map[string]string{"emergency": "e", "auth100": "p100", "101": "p101", "102": "p102", "103": "p103"},
 	}
@@ -61,7 +61,7 @@ func (o *office) openRegistrar() *registrar {
 	return r
 }
 
-func (r *registrar) serve() {
+func (r *pbxRegistrar) serve() {
 	buf := make([]byte, 1<<16)
 	for {
 		n, _, err := r.peer.conn.ReadFrom(buf)
@@ -75,7 +75,7 @@ func (r *registrar) serve() {
 	}
 }
 
-func (r *registrar) answer(req *sip.Request) {
+func (r *pbxRegistrar) answer(req *sip.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -99,7 +99,7 @@ func (r *registrar) answer(req *sip.Request) {
 	}
 }
 
-func (r *registrar) register(req *sip.Request) {
+func (r *pbxRegistrar) register(req *sip.Request) {
 	r.registers, r.times = append(r.registers, req), append(r.times, time.Now())
 	user := quoted(req.GetHeader("Authorization").Value(), "username")
 	secret := "p" + strings.TrimPrefix(user, "auth")
@@ -145,20 +145,20 @@ func quoted(header, name string) string {
 }
 
 // with changes how the registrar behaves.
-func (r *registrar) with(change func()) {
+func (r *pbxRegistrar) with(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change()
 }
 
 // plain answers with these headers and no Contact of its own.
-func (r *registrar) plain(req *sip.Request, status int, reason string, headers ...string) {
+func (r *pbxRegistrar) plain(req *sip.Request, status int, reason string, headers ...string) {
 	r.peer.send(fmt.Sprintf("SIP/2.0 %d %s\r\nVia: %s\r\nFrom: %s\r\nTo: %s;tag=p\r\nCall-ID: %s\r\nCSeq: %s\r\n%sContent-Length: 0\r\n\r\n",
 		status, reason, req.Via().Value(), req.From().Value(), req.To().Value(), req.CallID().Value(), req.CSeq().Value(), strings.Join(headers, "")))
 }
 
 // at lists the contacts that are registered for a user.
-func (r *registrar) at(user string) (uris []string) {
+func (r *pbxRegistrar) at(user string) (uris []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for uri := range r.contacts[user] {
@@ -168,7 +168,7 @@ func (r *registrar) at(user string) (uris []string) {
 }
 
 // of lists the REGISTERs that came for a user.
-func (r *registrar) of(user string) (all []*sip.Request) {
+func (r *pbxRegistrar) of(user string) (all []*sip.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, req := range r.registers {

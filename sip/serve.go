@@ -14,9 +14,11 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"golang.org/x/sync/errgroup"
 
+	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/registrar"
 	"hotdeskd/sip/trunk"
 )
 
@@ -82,7 +84,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	if err := e.start(ctx, l); err != nil {
 		return err
 	}
-	if err := e.loadLocations(); err != nil {
+	if err := e.registrar.Load(); err != nil {
 		e.Log.Warn("saved phone locations cannot be used; phones come back by themselves", "err", err)
 	}
 	server, err := sipgo.NewServer(e.ua, sipgo.WithServerLogger(guard.Logger(e.Log)))
@@ -112,7 +114,8 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	e.net.Connect = e.connector(tcp, tls)
 	serve("TCP", tcp.Addr(), func() error { return server.ServeTCP(tcp) })
 	serve("TLS", tls.Addr(), func() error { return server.ServeTLS(tls) })
-	group.Go(func() error { return e.keepLocations(ctx) })
+	group.Go(func() error { return e.registrar.Serve(ctx) })
+	group.Go(func() error { return e.lookForPBXs(ctx) })
 	group.Go(func() error {
 		select {
 		case <-e.ready:
@@ -123,7 +126,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*byeWait)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*call.ByeWait)
 		for k := range kinds {
 			e.calls.close(k)
 		}
@@ -131,7 +134,7 @@ func (e *Edge) Serve(ctx context.Context, l Listeners) error {
 			e.calls.wait(end, k)
 		}
 		cancel()
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeWait)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), call.ByeWait)
 		e.net.Farewells(last)
 		cancel()
 		err := errors.Join(tcp.Close(), tls.Close(), l.close(), e.ua.Close())
@@ -187,10 +190,15 @@ func (e *Edge) start(ctx context.Context, l Listeners) error {
 	if err != nil {
 		return fmt.Errorf("start the SIP client: %w", err)
 	}
-	e.net = &dialog.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy}
-	e.host, _ = netip.ParseAddr(host)
+	e.net = &dialog.Net{Client: client, Layer: e.ua.TransportLayer(), Agent: "hotdeskd", Host: host, Local: sentBy, Follow: e.farFlow}
 	e.ctx = ctx
 	e.ordinary, e.endOrdinary = context.WithCancel(ctx)
+	e.bench = &call.Bench{
+		Net: e.net, Table: e.table, Contact: e.contact, Host: e.name, Life: ctx, Attendant: e.Attendant,
+		Live: e.Live, Record: e.Record, Now: e.Now, Log: e.Log, Redirect: e.redirect,
+	}
+	e.registrar.Use(registrar.Line{Net: e.net, Contact: e.contact, Host: e.name})
+	e.bench.Local, _ = netip.ParseAddr(host)
 	return nil
 }
 

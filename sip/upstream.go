@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/guard"
 	"hotdeskd/sip/trunk"
@@ -45,6 +47,9 @@ func (e *Edge) connector(tcp, secure *guard.Listener) func(dialog.Flow) error {
 	}
 	return func(f dialog.Flow) error {
 		name, ok := e.pbx.Known(f)
+		if !ok {
+			name, ok = e.far.known(f)
+		}
 		if !ok {
 			return fmt.Errorf("%w: %s", dialog.ErrFlowGone, f)
 		}
@@ -87,7 +92,8 @@ func (e *Edge) ourselves(f dialog.Flow) bool {
 		return false
 	}
 	local, _ := netip.AddrFromSlice(own.IP)
-	return at.Addr() == local.Unmap() || at.Addr() == e.host.Unmap()
+	told, _ := netip.ParseAddr(strings.Trim(e.name, "[]")) // invalid when it is a name
+	return at.Addr() == local.Unmap() || at.Addr() == told.Unmap()
 }
 
 // knowPBXs tells the guard where the PBXes are.
@@ -156,6 +162,7 @@ func (e *Edge) trunks(device hotdesk.DeviceID, r hotdesk.Route) [][]dialog.Targe
 		}
 		t := trunk.Target(p, trunk.Call{Number: r.Number, Caller: caller, Account: account, Secret: secret})
 		t.Headers = append(append(e.pbx.Routes(account), t.Headers...), e.pbx.Mark(p, t.URI))
+		t.Peer = dialog.Peer{Owner: t.Label, Far: true}
 		for i, f := range flows {
 			t.Flow, t.Contact, t.Told = f, e.contact(f), e.pbx.Told(account, f)
 			if p.Mode == "register" {
@@ -187,7 +194,7 @@ func (e *Edge) upstream(req *sip.Request) (p hotdesk.PBX, user hotdesk.Extension
 		return p, user, true
 	}
 	f := dialog.FlowOf(req)
-	if e.locations.count(f) > 0 {
+	if e.registrar.Count(f) > 0 {
 		return p, "", false
 	}
 	p, ok = e.pbx.Sender(f)
@@ -203,24 +210,21 @@ func (e *Edge) likePhone(req *sip.Request, f dialog.Flow) bool {
 	if _, _, device := e.Desk.Credentials(deviceID(req.From().Address.User)); device {
 		return true
 	}
-	return slices.ContainsFunc(e.locations.at(addrOf(f.Remote)), func(id hotdesk.DeviceID) bool {
-		l, ok := e.locations.last(id)
+	return slices.ContainsFunc(e.registrar.At(dialog.HostOf(f.Remote)), func(id hotdesk.DeviceID) bool {
+		l, ok := e.registrar.Last(id)
 		return ok && fits(req, l)
 	})
 }
-
-// maxDiversions is how often a call may have been forwarded before it comes to us.
-const maxDiversions = 5
 
 // selves are calls through a PBX to the caller's own number, as one calls one's own
 // mailbox. The phone that does so must not ring when the PBX sends the call back.
 type selves struct {
 	mu    sync.Mutex
-	calls map[hotdesk.DeviceID]*record
+	calls map[hotdesk.DeviceID]*call.Record
 }
 
 // begin notes such a call; end ends it.
-func (s *selves) begin(id hotdesk.DeviceID, rec *record) (end func()) {
+func (s *selves) begin(id hotdesk.DeviceID, rec *call.Record) (end func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[id] = rec
@@ -238,34 +242,5 @@ func (s *selves) calling(id hotdesk.DeviceID) bool {
 	s.mu.Lock()
 	rec := s.calls[id]
 	s.mu.Unlock()
-	if rec == nil {
-		return false
-	}
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	return rec.call.Answered == nil
-}
-
-// fromPBX takes a call from a PBX to one of our users; without one it is for whom
-// the number names.
-func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX, user hotdesk.Extension) {
-	number := req.Recipient.String()
-	if user != "" {
-		number = string(user)
-	}
-	if len(req.GetHeaders("Diversion"))+len(req.GetHeaders("History-Info")) > maxDiversions {
-		e.respond(req, tx, 482, "Loop Detected", nil)
-		return
-	}
-	r := e.Desk.RouteInbound(number)
-	r.Devices = slices.DeleteFunc(r.Devices, e.selves.calling)
-	in := e.trying(req, tx, "")
-	r.Caller = hotdesk.Caller{Number: req.From().Address.User, Name: dialog.Unquoted(req.From().DisplayName)}
-	if r.Kind == hotdesk.RouteInternal {
-		rec := e.begin(hotdesk.CallExternal, "", "", r.Shown)
-		e.connect(in, rec, [][]dialog.Target{e.desks(r)})
-		return
-	}
-	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
-	e.refuse(in, r)
+	return rec != nil && rec.Unanswered()
 }

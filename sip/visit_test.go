@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hotdeskd/hotdesk"
+	"hotdeskd/sip/call"
 )
 
 // visitor is an idle phone in a conversation with the attendant.
@@ -250,7 +251,7 @@ func TestOnePhoneTakesNotAllLines(t *testing.T) {
 		p := o.phone(1)
 		p.register()
 		var up []*leg
-		for range maxVisits {
+		for range call.MaxVisits {
 			d := p.invite("*77*", "v=0")
 			d.answered("")
 			up = append(up, d)

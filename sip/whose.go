@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"hotdeskd/hotdesk"
 	"hotdeskd/sip/dialog"
 	"hotdeskd/sip/ingress"
+	"hotdeskd/sip/registrar"
 )
 
 // answerWithin is how long a phone may take to answer the challenge of an emergency
@@ -92,8 +92,8 @@ func (e *Edge) emergencyCaller(req *sip.Request, user string) (c caller, ok bool
 	f, dialed := dialog.FlowOf(req), req.Recipient.String()
 	emergency := func(id hotdesk.DeviceID) bool { return e.Desk.Route(id, dialed).Kind == hotdesk.RouteEmergency }
 	named := deviceID(user)
-	if here := e.locations.on(f); len(here) == 1 && emergency(here[0]) {
-		if l, known := e.locations.get(here[0]); known && fits(req, l) && (named == "" || named == l.Device) {
+	if here := e.registrar.On(f); len(here) == 1 && emergency(here[0]) {
+		if l, known := e.registrar.Get(here[0]); known && fits(req, l) && (named == "" || named == l.Device) {
 			return caller{device: l.Device}, true
 		}
 	}
@@ -107,8 +107,8 @@ func (e *Edge) emergencyCaller(req *sip.Request, user string) (c caller, ok bool
 // guess is the device whose call it most likely is: the one it names, if the call
 // comes from where our phones are, or one that was heard there last.
 func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(hotdesk.DeviceID) bool) (hotdesk.DeviceID, bool) {
-	from := addrOf(req.Source())
-	there := e.locations.at(from)
+	from := dialog.HostOf(req.Source())
+	there := e.registrar.At(from)
 	ours := len(there) > 0 || e.Desk.InNetworks(from)
 	if !ours {
 		return "", false
@@ -116,8 +116,8 @@ func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(ho
 	if named != "" && emergency(named) {
 		return named, true
 	}
-	for _, id := range append(e.locations.on(dialog.FlowOf(req)), there...) {
-		if l, ok := e.locations.last(id); ok && fits(req, l) && emergency(id) {
+	for _, id := range append(e.registrar.On(dialog.FlowOf(req)), there...) {
+		if l, ok := e.registrar.Last(id); ok && fits(req, l) && emergency(id) {
 			return id, true
 		}
 	}
@@ -131,7 +131,7 @@ func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(ho
 			}
 		}
 	}
-	for _, id := range append(e.locations.on(dialog.FlowOf(req)), there...) {
+	for _, id := range append(e.registrar.On(dialog.FlowOf(req)), there...) {
 		if emergency(id) {
 			return id, true
 		}
@@ -141,8 +141,8 @@ func (e *Edge) guess(req *sip.Request, named hotdesk.DeviceID, emergency func(ho
 
 // fits tells whether a request is written as the phone at this location writes: with
 // the name that it registered, or the same Contact.
-func fits(req *sip.Request, l location) bool {
-	aor, contact := uri(l.AOR), uri(l.Contact)
+func fits(req *sip.Request, l registrar.Location) bool {
+	aor, contact := registrar.URI(l.AOR), registrar.URI(l.Contact)
 	from := req.From().Address.User
 	if from != "" && (strings.EqualFold(from, aor.User) || strings.EqualFold(from, string(l.Device))) {
 		return true
@@ -184,22 +184,4 @@ func (e *Edge) identify(req *sip.Request, tx sip.ServerTransaction, t *ticket) (
 	}
 	e.challenge(req, tx, result == ingress.Stale)
 	return caller{}, false
-}
-
-// at lists the devices that were heard from an address last, in order.
-func (t *locations) at(a netip.Addr) []hotdesk.DeviceID {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.byHost[a].all()
-}
-
-// last is where a device's phone registered last, also when that has run out.
-func (t *locations) last(id hotdesk.DeviceID) (location, bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if l, ok := t.byDevice[id]; ok {
-		return l, true
-	}
-	l, ok := t.former[id]
-	return l, ok
 }

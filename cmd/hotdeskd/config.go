@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"hotdeskd/internal/yamlguard"
 	"hotdeskd/ivr"
 )
 
@@ -115,6 +116,9 @@ func loadConfig(path string, environ []string) (config, error) {
 		text, err := os.ReadFile(filepath.Clean(path))
 		if err != nil {
 			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := yamlguard.Check(text); err != nil {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
 		}
 		if err := yaml.UnmarshalWithOptions(text, &c, yaml.Strict()); err != nil {
 			return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, true))

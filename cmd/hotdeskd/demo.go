@@ -108,6 +108,7 @@ func demoConfig(c config, dataDir string) (config, error) {
 	const free = "127.0.0.1:0"
 	c.Provisioning.HTTP, c.Provisioning.HTTPS, c.Console.Listen = free, "", free
 	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = free, free, free
+	c.Drain = drainConfig{Calls: "1s", Emergency: "1s"} // nobody really talks
 	if c.Log.Level == "info" {
 		c.Log.Level = "warn" // the story is what one wants to read
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,7 @@ func loopback(t *testing.T) config {
 	const free = "127.0.0.1:0"
 	c.Provisioning.HTTP, c.Provisioning.HTTPS = free, free
 	c.SIP.UDP, c.SIP.TCP, c.SIP.TLS = free, free, free
+	c.Drain = drainConfig{Calls: "1s", Emergency: "1s"} // tests stop servers with calls up
 	c.Console.Listen = free
 	giveCertificates(t, c.DataDir)
 	return c
@@ -331,11 +333,14 @@ func (s *server) calls() []hotdesk.Call {
 	return calls
 }
 
-// awaitCalls waits until n calls have ended and returns all records.
+// awaitCalls waits until n calls have ended and returns the records of all that have.
 func (s *server) awaitCalls(n int) []hotdesk.Call {
 	s.t.Helper()
 	var calls []hotdesk.Call
-	s.await(fmt.Sprintf("%d ended calls", n), func() bool { calls = s.calls(); return len(calls) >= n })
+	s.await(fmt.Sprintf("%d ended calls", n), func() bool {
+		calls = slices.DeleteFunc(s.calls(), func(c hotdesk.Call) bool { return c.Ended == nil })
+		return len(calls) >= n
+	})
 	return calls
 }
 

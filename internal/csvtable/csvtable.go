@@ -26,8 +26,12 @@ type Row struct {
 	Err   error    // why it cannot be read; Cells is nil then
 }
 
-// MaxRows is how many rows a file may have.
-const MaxRows = 200_000
+// How many rows a file may have, and cells a row: spreadsheets go on to the right, so
+// far more than there are columns to know, and few enough to be looked through.
+const (
+	MaxRows    = 200_000
+	MaxColumns = 200
+)
 
 // Errors of Read.
 var (
@@ -56,6 +60,9 @@ func Read(data []byte, charset string) (Table, error) {
 	}
 	if !slices.Contains(delimiters(), t.Delimiter) {
 		return t, fmt.Errorf("sep=%c: the delimiter must be a comma, a semicolon or a tab", t.Delimiter)
+	}
+	if line := tooWide(text, t.Delimiter); line > 0 {
+		return t, fmt.Errorf("line %d: more than %d columns; delete those that are not needed", line+skipped, MaxColumns)
 	}
 	r := csv.NewReader(strings.NewReader(text))
 	r.Comma, r.FieldsPerRecord, r.ReuseRecord = t.Delimiter, -1, true
@@ -94,6 +101,32 @@ func Read(data []byte, charset string) (Table, error) {
 		return t, ErrEmpty
 	}
 	return t, nil
+}
+
+// tooWide is the line of the first record with more cells than may be; 0: none has.
+// It reads quotes as encoding/csv does, which would make every cell first.
+func tooWide(text string, delimiter rune) (line int) {
+	cells, quoted, begins := 1, false, true
+	line = 1
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '"' && quoted && i+1 < len(text) && text[i+1] == '"':
+			i++ // one that belongs to the text
+		case c == '"' && (quoted || begins):
+			quoted = !quoted
+		case c == '\n':
+			if line++; !quoted {
+				cells = 1
+			}
+		case c == byte(delimiter) && !quoted:
+			if cells++; cells > MaxColumns {
+				return line
+			}
+		}
+		begins = !quoted && (c == '\n' || c == byte(delimiter))
+	}
+	return 0
 }
 
 // fit gives a row as many cells as the header has. Cells that are left out at the

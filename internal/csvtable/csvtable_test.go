@@ -140,3 +140,24 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// A record with too many cells is refused by its line before any cell is made; cells
+// in quotes, and delimiters that stand in a text, are read as the parser does.
+func TestField_TeTooManyColumns(t *testing.T) {
+	wide := strings.Repeat(",", MaxColumns)
+	for text, want := range map[string]string{
+		"a,b\n1,2\n" + wide[1:] + "\n":                          "",
+		wide + "\n":                                             "line 1: more than 200 columns",
+		"a,b\n1,2\n" + wide + "\n":                              "line 3: more than 200 columns",
+		"sep=,\na,b\n" + wide + "\n":                            "line 3: more than 200 columns",
+		"a,b\n\"" + wide + "\n" + wide + "\",2\n":               "",
+		"a,b\n\"say \"\"" + wide + "\"\"\",2\n":                 "",
+		"a,b\nit's 5\" wide,2\n" + wide + "\n":                  "line 3: more than 200 columns",
+		"a,b\n\"x\ny\",2\n" + strings.Repeat(wide, 1000) + "\n": "line 4: more than 200 columns",
+	} {
+		_, err := Read([]byte(text), "")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %q", text, err, want)
+		}
+	}
+}

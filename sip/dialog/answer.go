@@ -17,9 +17,9 @@ import (
 	"github.com/icholy/digest"
 )
 
-// ErrNoAnswer: no challenge of a response is one that we can answer. It says nothing of
+// ErrUnanswerable: no challenge of a response is one that we can answer. It says nothing of
 // the credentials, which were not tried.
-var ErrNoAnswer = errors.New("no challenge that can be answered")
+var ErrUnanswerable = errors.New("no challenge that can be answered")
 
 // Credentials answers the challenge of a 401 or 407 to a request: the header for the
 // next one, which has the same body (RFC 3261 section 22.2).
@@ -78,7 +78,7 @@ func Answer(challenges []sip.Header, o digest.Options) (string, error) {
 		cred.Algorithm = chal.Algorithm
 		return cred.String(), nil
 	}
-	return "", fmt.Errorf("%w: %s", ErrNoAnswer, asked)
+	return "", fmt.Errorf("%w: %s", ErrUnanswerable, asked)
 }
 
 // cutSession takes the "-sess" off an algorithm.

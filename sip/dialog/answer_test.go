@@ -94,7 +94,7 @@ func TestField_L10NoAnswer(t *testing.T) {
 		nil, {`Basic realm="b"`}, {`Digest realm="x", nonce="n", algorithm=ROT13`}, {`Digest realm="x", nonce="n", algorithm=MD5-sess`},
 		{`Digest realm="x, nonce="n"`}, {`Digest realm="x`}, {`Digest realm`}, {`Digest`}, {``},
 	} {
-		if value, err := Answer(headers(list...), o); !errors.Is(err, ErrNoAnswer) {
+		if value, err := Answer(headers(list...), o); !errors.Is(err, ErrUnanswerable) {
 			t.Errorf("%q is answered %q, %v", list, value, err)
 		}
 	}

@@ -68,7 +68,7 @@ func invite(t *testing.T, lines ...string) *sip.Request {
 // two ends changed over; headers that hide in the Contact go nowhere.
 func TestDialogRequest(t *testing.T) {
 	req := invite(t, "Contact: <sip:100@192.0.2.7:5062?Replaces=x>", "Record-Route: <sip:p1;lr>", "Record-Route: <sip:p2;lr>")
-	l := NewUAS(&Net{Agent: "test"}, req, "ours", sip.Uri{Scheme: "sip", Host: "me"})
+	l := NewUAS(&Net{Agent: "test"}, Peer{}, req, "ours", sip.Uri{Scheme: "sip", Host: "me"})
 	bye := l.Request(sip.BYE)
 	if got := bye.Recipient.String(); got != "sip:100@192.0.2.7:5062" {
 		t.Errorf("to %s", got)
@@ -87,7 +87,7 @@ func TestDialogRequest(t *testing.T) {
 
 // A caller that tells no Contact is reached by its From.
 func TestDialogWithoutContact(t *testing.T) {
-	l := NewUAS(&Net{}, invite(t), "ours", sip.Uri{})
+	l := NewUAS(&Net{}, Peer{}, invite(t), "ours", sip.Uri{})
 	if got := l.Request(sip.BYE).Recipient.String(); got != "sip:100@192.0.2.7" {
 		t.Errorf("to %s", got)
 	}
@@ -96,7 +96,7 @@ func TestDialogWithoutContact(t *testing.T) {
 // Requests of the other side count upwards; the same number again is a
 // retransmission that sipgo did not see.
 func TestInOrder(t *testing.T) {
-	l := NewUAS(&Net{}, invite(t), "ours", sip.Uri{})
+	l := NewUAS(&Net{}, Peer{}, invite(t), "ours", sip.Uri{})
 	for _, step := range []struct {
 		cseq uint32
 		want bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -24,6 +25,15 @@ type Flow struct {
 // String writes the flow as the API shows it, "udp:127.0.0.1:5060".
 func (f Flow) String() string { return strings.ToLower(f.Transport) + ":" + f.Remote }
 
+// HostOf is the address of "host:port"; invalid when that is a name.
+func HostOf(hostport string) netip.Addr {
+	ap, err := netip.ParseAddrPort(hostport)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
 // FlowOf returns the flow on which a request came.
 func FlowOf(req *sip.Request) Flow {
 	return Flow{strings.ToUpper(req.Transport()), req.Source()}
@@ -41,6 +51,9 @@ type Net struct {
 	// Connect opens a connection to a PBX; nil, or an error, when the flow is a
 	// phone's, which is never dialled.
 	Connect func(Flow) error
+	// Follow is the way to where a PBX's route set or remote target points, for a dialog
+	// whose other end was heard on a flow; nil: back on the flow.
+	Follow func(from Flow, next sip.Uri) Flow
 
 	mu      sync.Mutex
 	leaving int           // CANCELs and BYEs of branches that are on their way

@@ -1,9 +1,13 @@
 package dialog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +35,8 @@ type Target struct {
 	Body     []byte // SDP offer; nil: the 2xx brings one
 	// User and Password answer one digest challenge; empty: a challenge fails the branch.
 	User, Password string
+	// Peer is who is there, for the dialogs that come of it; its Account is the above.
+	Peer Peer
 	// DeadAfter is how long the branch may stay without any response; 0 is 4 s.
 	DeadAfter time.Duration
 	// Alternate: the same party as the target before, on another flow: to be tried when
@@ -45,6 +51,7 @@ type Target struct {
 type Progress struct {
 	Branch   *Branch
 	Response *sip.Response
+	Dialog   *Dialog // of a response with a To tag that makes one
 	Err      error
 }
 
@@ -60,20 +67,25 @@ type Branch struct {
 
 	mu        sync.Mutex
 	req       *sip.Request
-	heard     bool    // a 1xx came
-	cancelled bool    // unwanted is closed
-	sent      bool    // CANCEL is out
-	reason    string  // Reason header of the CANCEL
-	leg       *Dialog // of the 2xx that was taken
-	lateBody  []byte  // the ACK's body, for retransmitted 2xx
+	heard     bool     // a 1xx came
+	cancelled bool     // unwanted is closed
+	sent      bool     // CANCEL is out
+	reasons   []string // Reason headers of the CANCEL
+	taken     *Dialog  // of the 2xx that was taken
+	lateBody  []byte   // the ACK's body, for retransmitted 2xx
 	acked     bool
 	ended     map[string]*Dialog // dialogs of 2xx that nobody wanted, by the party's tag
+	early     map[string]*Dialog // by the party's tag
+	rseq      map[string]uint32  // of the last reliable response in each (RFC 3262)
 }
 
 // Ring sends the INVITE and reports on out until owner is closed or the branch
 // has ended. It does not block.
 func (n *Net) Ring(ctx context.Context, t Target, out chan<- Progress, owner <-chan struct{}) *Branch {
-	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner, unwanted: make(chan struct{}), ended: map[string]*Dialog{}}
+	b := &Branch{Label: t.Label, net: n, target: t, out: out, owner: owner, unwanted: make(chan struct{}), ended: map[string]*Dialog{}, early: map[string]*Dialog{}, rseq: map[string]uint32{}}
+	if user, password := t.User, t.Password; user != "" {
+		b.target.Peer.Account = func() Account { return Account{user, password} }
+	}
 	b.req = b.invite(uuid.NewString(), sip.GenerateTagN(16), 1)
 	go b.run(ctx)
 	return b
@@ -93,6 +105,11 @@ func (b *Branch) invite(callID, tag string, cseq uint32) *sip.Request {
 	req.AppendHeader(&sip.ContactHeader{Address: t.Contact})
 	req.AppendHeader(sip.NewHeader("User-Agent", b.net.Agent))
 	req.AppendHeader(sip.NewHeader("Allow", Allow))
+	options := "timer"
+	if len(t.Body) > 0 { // a reliable response to an INVITE without an offer would bring one
+		options = "timer, 100rel"
+	}
+	req.AppendHeader(sip.NewHeader("Supported", options))
 	for _, h := range t.Headers {
 		req.AppendHeader(sip.HeaderClone(h))
 	}
@@ -101,7 +118,20 @@ func (b *Branch) invite(callID, tag string, cseq uint32) *sip.Request {
 }
 
 // Allow lists the methods we take inside a dialog.
-const Allow = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, MESSAGE, NOTIFY"
+const Allow = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, NOTIFY"
+
+// AllowFor lists the methods we take inside a dialog whose requests go on to another:
+// not those that the party there does not take. UPDATE is ours to answer, whatever
+// the other one has.
+func AllowFor(other *Dialog) string {
+	all := "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE"
+	for _, method := range []sip.RequestMethod{sip.INFO, sip.MESSAGE, sip.NOTIFY} {
+		if other.Allows(method) {
+			all += ", " + string(method)
+		}
+	}
+	return all
+}
 
 // tell reports to the owner; false when nobody listens any more.
 func (b *Branch) tell(p Progress) bool {
@@ -153,7 +183,7 @@ func (b *Branch) transaction(ctx context.Context) (*sip.Response, error) {
 		return nil, err
 	}
 	defer tx.Terminate()
-	dead := time.NewTimer(deadAfter)
+	dead := time.NewTimer(cmp.Or(b.target.DeadAfter, deadAfter))
 	defer dead.Stop()
 	unwanted := b.unwanted
 	for {
@@ -184,7 +214,7 @@ func (b *Branch) transaction(ctx context.Context) (*sip.Response, error) {
 			}
 			// A phone that answers later is told that it is too late.
 			b.tell(Progress{Err: fmt.Errorf("%w: %s", ErrDead, b.target.Flow)})
-			b.Cancel("")
+			b.Cancel()
 			dead.Reset(cancelWait)
 		case <-unwanted: // a phone that is gone would never say 487
 			unwanted = nil
@@ -205,14 +235,73 @@ func (b *Branch) provisional(res *sip.Response) {
 	b.mu.Unlock()
 	if cancel {
 		b.sendCancel()
-	} else if res.StatusCode > 100 {
-		b.tell(Progress{Response: res})
+		return
 	}
+	if res.StatusCode == 100 {
+		return
+	}
+	d := b.dialogOf(res)
+	if d != nil && !b.reliable(d, res) {
+		return // it came before
+	}
+	b.tell(Progress{Response: res, Dialog: d})
+}
+
+// dialogOf is the dialog that a response makes or belongs to; nil when it has no tag.
+func (b *Branch) dialogOf(res *sip.Response) *Dialog {
+	tag, _ := Param(res.To().Params, "tag")
+	if tag == "" {
+		return nil
+	}
+	b.mu.Lock()
+	d, known := b.early[tag]
+	if !known {
+		d = newUAC(b.net, b.target.Peer, b.target.Flow, b.req, res, b.target.Contact)
+		d.Sent(b.target.Body)
+		b.early[tag] = d
+	}
+	b.mu.Unlock()
+	if known {
+		d.update(res)
+	}
+	return d
+}
+
+// reliable acknowledges a provisional response that wants to be (RFC 3262 section 4);
+// false means that it is a retransmission, or comes too early.
+func (b *Branch) reliable(d *Dialog, res *sip.Response) bool {
+	required, _ := tokens(res, "Require")
+	h := res.GetHeader("RSeq")
+	if h == nil || !slices.Contains(required, "100rel") {
+		return true
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(h.Value()), 10, 32)
+	if err != nil {
+		return true
+	}
+	b.mu.Lock()
+	last, some := b.rseq[d.RemoteTag]
+	if some && uint32(n) != last+1 {
+		b.mu.Unlock()
+		return false
+	}
+	b.rseq[d.RemoteTag] = uint32(n)
+	b.mu.Unlock()
+	req := d.Request(sip.PRACK)
+	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%d %d INVITE", n, res.CSeq().SeqNo)))
+	done := b.net.farewell()
+	go func() {
+		defer done()
+		ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
+		defer cancel()
+		_, _ = d.Do(ctx, req) // without an answer the party sends its response again, and gives up by itself
+	}()
+	return true
 }
 
 // success hands a 2xx to the owner, or ends at once a call that nobody wants.
 func (b *Branch) success(res *sip.Response) {
-	if b.isCancelled() || !b.tell(Progress{Response: res}) {
+	if b.isCancelled() || !b.tell(Progress{Response: res, Dialog: b.dialogOf(res)}) {
 		b.hangUp(res)
 	}
 }
@@ -236,7 +325,7 @@ func (b *Branch) again(res *sip.Response) {
 		return
 	}
 	b.mu.Lock()
-	taken, body, acked := b.leg, b.lateBody, b.acked
+	taken, body, acked := b.taken, b.lateBody, b.acked
 	b.mu.Unlock()
 	tag, _ := Param(res.To().Params, "tag")
 	switch {
@@ -255,7 +344,7 @@ func (b *Branch) hangUp(res *sip.Response) {
 	b.mu.Lock()
 	l, again := b.ended[tag]
 	if !again {
-		l = newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
+		l = newUAC(b.net, b.target.Peer, b.target.Flow, b.req, res, b.target.Contact)
 		b.ended[tag] = l
 	}
 	b.mu.Unlock()
@@ -267,30 +356,34 @@ func (b *Branch) hangUp(res *sip.Response) {
 	_, _ = l.Do(ctx, l.Request(sip.BYE)) // nothing more can be done for a phone that does not hear
 }
 
-// Take makes the leg of the 2xx that the owner chose.
+// Take makes the dialog of the 2xx that the owner chose the branch's.
 func (b *Branch) Take(res *sip.Response) *Dialog {
+	d := b.dialogOf(res)
+	if d == nil { // of a party that knows no tags (RFC 2543)
+		d = newUAC(b.net, b.target.Peer, b.target.Flow, b.req, res, b.target.Contact)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.leg = newUAC(b.net, b.target.Flow, b.req, res, b.target.Contact)
-	return b.leg
+	b.taken = d
+	return d
 }
 
 // Ack acknowledges the taken 2xx, and every retransmission of it from now on.
 func (b *Branch) Ack(res *sip.Response, body []byte) error {
 	b.mu.Lock()
 	b.lateBody, b.acked = body, true
-	l := b.leg
+	d := b.taken
 	b.mu.Unlock()
-	return l.Ack(res.CSeq().SeqNo, body)
+	return d.Ack(res.CSeq().SeqNo, body)
 }
 
 // Cancel ends the branch: by CANCEL once the party has answered with a 1xx, by
-// ACK and BYE if its 2xx is on the way. reason is the value of the Reason header
+// ACK and BYE if its 2xx is on the way. reasons are the values of the Reason headers
 // (RFC 3326), such as `SIP;cause=200;text="Call completed elsewhere"`.
-func (b *Branch) Cancel(reason string) {
+func (b *Branch) Cancel(reasons ...string) {
 	b.mu.Lock()
 	if !b.cancelled {
-		b.cancelled, b.reason = true, reason
+		b.cancelled, b.reasons = true, reasons
 		close(b.unwanted)
 	}
 	now := b.heard
@@ -322,8 +415,8 @@ func (b *Branch) sendCancel() {
 		req.AppendHeader(sip.HeaderClone(h))
 	}
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: b.req.CSeq().SeqNo, MethodName: sip.CANCEL})
-	if b.reason != "" {
-		req.AppendHeader(sip.NewHeader("Reason", b.reason))
+	for _, reason := range b.reasons {
+		req.AppendHeader(sip.NewHeader("Reason", reason))
 	}
 	done := b.net.farewell()
 	go func() {
@@ -349,3 +442,6 @@ func (b *Branch) authorise(res *sip.Response) error {
 	b.req, b.heard = req, false
 	return nil
 }
+
+// Target is whom the branch rings.
+func (b *Branch) Target() Target { return b.target }

@@ -110,6 +110,10 @@ func unread(h sip.Header) (string, bool) {
 	return "", false
 }
 
+// extensions are those that a request may require: session timers (RFC 4028) and
+// reliable provisional responses (RFC 3262).
+var extensions = []string{"timer", "100rel"}
+
 // required lists the extensions that a request insists on and we do not have.
 func required(req *sip.Request) string {
 	if req.IsAck() || req.IsCancel() {
@@ -118,8 +122,10 @@ func required(req *sip.Request) string {
 	var all []string
 	for _, name := range []string{"Require", "Proxy-Require"} {
 		for _, h := range req.GetHeaders(name) {
-			if v := strings.TrimSpace(h.Value()); v != "" {
-				all = append(all, v)
+			for v := range strings.SplitSeq(h.Value(), ",") {
+				if v = strings.TrimSpace(v); v != "" && !(name == "Require" && contains(extensions, strings.ToLower(v))) {
+					all = append(all, v)
+				}
 			}
 		}
 	}

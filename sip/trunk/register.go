@@ -166,7 +166,7 @@ func (r *Registrar) registerAt(ctx context.Context, p hotdesk.PBX, f dialog.Flow
 		case asked && (challenged == 0 || challenged == 1 && dialog.Stale(res)):
 			challenged++
 			if answer, err = dialog.Credentials(res, req, is.AuthUser, secret.Reveal()); err != nil {
-				out.sent, out.problem = false, "the PBX asks for a password in a way that hotdeskd does not know ("+strings.TrimPrefix(err.Error(), dialog.ErrNoAnswer.Error()+": ")+"): let it ask with MD5 and qop=auth"
+				out.sent, out.problem = false, "the PBX asks for a password in a way that hotdeskd does not know ("+strings.TrimPrefix(err.Error(), dialog.ErrUnanswerable.Error()+": ")+"): let it ask with MD5 and qop=auth"
 				return out
 			}
 		case res.StatusCode == 423 && shorter < 3:

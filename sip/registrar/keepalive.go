@@ -1,4 +1,4 @@
-package sip
+package registrar
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // A phone behind a NAT is asked something every 25 seconds, less than any router
 // forgets in; when it has missed three of them it is silent.
 const (
-	pulseEvery  = 25 * time.Second
+	PulseEvery  = 25 * time.Second
 	pulseWait   = 5 * time.Second
 	pulseMisses = 3
 )
@@ -25,15 +25,15 @@ type pulse struct {
 }
 
 // due returns the phones that must be asked now.
-func (t *locations) due(now time.Time) []location {
+func (t *table) due(now time.Time) []Location {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []location
+	var all []Location
 	for id, p := range t.pulses {
 		if now.Before(p.due) {
 			continue
 		}
-		p.due = now.Add(pulseEvery)
+		p.due = now.Add(PulseEvery)
 		t.pulses[id] = p
 		all = append(all, t.byDevice[id])
 	}
@@ -42,7 +42,7 @@ func (t *locations) due(now time.Time) []location {
 
 // felt notes whether a phone has answered; it tells whether it is silent now. One
 // that has registered anew since it was asked is not concerned.
-func (t *locations) felt(l location, answered bool) (silent, concerned bool) {
+func (t *table) felt(l Location, answered bool) (silent, concerned bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p, ok := t.pulses[l.Device]
@@ -57,7 +57,7 @@ func (t *locations) felt(l location, answered bool) (silent, concerned bool) {
 }
 
 // silent tells whether a device's phone has not answered for a while.
-func (t *locations) silent(id hotdesk.DeviceID) bool {
+func (t *table) silent(id hotdesk.DeviceID) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.pulses[id].misses >= pulseMisses
@@ -65,20 +65,16 @@ func (t *locations) silent(id hotdesk.DeviceID) bool {
 
 // feel asks a phone something from the listening socket, which keeps its NAT open.
 // Whatever it answers, it is there.
-func (e *Edge) feel(l location) {
-	if !e.calls.enter(chore) {
-		return
-	}
-	go func() {
-		defer e.calls.leave(chore)
-		ctx, cancel := context.WithTimeout(e.ctx, pulseWait)
+func (r *Registrar) feel(l Location) {
+	r.Chore(func(life context.Context) {
+		ctx, cancel := context.WithTimeout(life, pulseWait)
 		defer cancel()
-		_, err := e.net.Do(ctx, e.outside(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.Flow)
-		if e.ctx.Err() != nil {
+		_, err := r.line.Net.Do(ctx, r.Request(sip.OPTIONS, l, uuid.NewString(), sip.GenerateTagN(16), 1), l.To())
+		if life.Err() != nil {
 			return
 		}
-		if silent, ok := e.locations.felt(l, err == nil); ok {
-			e.Live.Silent(l.Device, silent)
+		if silent, ok := r.table.felt(l, err == nil); ok {
+			r.Live.Silent(l.Device, silent)
 		}
-	}()
+	})
 }
