@@ -136,6 +136,9 @@ func AllowFor(other *Dialog) string {
 // tell reports to the owner; false when nobody listens any more.
 func (b *Branch) tell(p Progress) bool {
 	p.Branch = b
+	if b.target.Told != nil {
+		b.target.Told(p.Response, p.Err)
+	}
 	select {
 	case <-b.owner:
 		return false
