@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"hotdeskd/hotdesk"
 )
@@ -286,6 +287,13 @@ func (s *Server) logout(ctx context.Context, in *struct {
 // errNoRung: the vendor has no such check-sync.
 var errNoRung = fmt.Errorf("%w: this vendor's phones cannot be told so", hotdesk.ErrInvalid)
 
+// quick is how long a check-sync may take to fail before the answer is "asked": what
+// comes of it later is the event device.asked. checkSyncWait is how long a phone has.
+const (
+	quick         = 250 * time.Millisecond
+	checkSyncWait = 8 * time.Second
+)
+
 // resync sends the gentle or the strong check-sync now.
 func (s *Server) resync(reboot bool) func(context.Context, hotdesk.DeviceID, string) error {
 	return func(ctx context.Context, id hotdesk.DeviceID, _ string) error {
@@ -298,14 +306,32 @@ func (s *Server) resync(reboot bool) func(context.Context, hotdesk.DeviceID, str
 		}
 		for _, cs := range ladder {
 			if cs.Reboot == reboot {
-				if err := s.Phones.CheckSync(ctx, id, cs); err != nil {
-					return fmt.Errorf("%w: %w", hotdesk.ErrConflict, err)
-				}
-				return nil
+				return s.ask(ctx, id, cs)
 			}
 		}
 		return errNoRung
 	}
+}
+
+// ask sends a check-sync and does not wait for the phone's answer, but for what fails at
+// once.
+func (s *Server) ask(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
+	failed := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkSyncWait)
+		defer cancel()
+		failed <- s.Phones.CheckSync(ctx, id, cs)
+	}()
+	soon := time.NewTimer(quick)
+	defer soon.Stop()
+	select {
+	case err := <-failed:
+		if err != nil {
+			return fmt.Errorf("%w: %w", hotdesk.ErrConflict, err)
+		}
+	case <-soon.C:
+	}
+	return nil
 }
 
 // ConfigFiles is the device's configuration as it would be served now.

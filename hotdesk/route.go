@@ -182,7 +182,10 @@ func (s *snapshot) ring(u *User) Route {
 // idleNumber lets an idle phone call one of the site's extra numbers.
 func (s *snapshot) idleNumber(p Phone, number string) Route {
 	if u := s.users[Extension(number)]; u != nil {
-		return s.ring(u)
+		r := s.ring(u)
+		// The callee sees the site, or nobody: the device's name is its secret's half.
+		r.Caller = Caller{Number: p.Site.Emergency.CallerID, Name: p.Device.Desk, Private: p.Site.Emergency.CallerID == ""}
+		return r
 	}
 	for _, route := range p.Site.Emergency.Routes {
 		if pbx := s.pbxs[route.PBX]; pbx != nil && pbx.Mode != "none" {

@@ -194,7 +194,7 @@ func (r *Resync) listen(ctx context.Context, after uint64) {
 		case "device.unregistered", hotdesk.EventFree:
 			r.ready(ev.Device)
 			r.notice(ctx, ev.Device, shown)
-		case "device.config_updating", "device.config_current", "device.config_stale", "call.started", "call.answered", "call.ended", "login.failed":
+		case "device.config_updating", "device.config_current", "device.config_stale", "device.asked", "call.started", "call.answered", "call.ended", "login.failed":
 			continue
 		default:
 			if ev.Device != "" {

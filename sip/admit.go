@@ -159,7 +159,8 @@ func branchOf(req *sip.Request) string {
 }
 
 // inspect is what the guard asks about each message.
-func (e *Edge) inspect(network string, from netip.AddrPort, data []byte, broken bool) guard.Verdict {
+func (e *Edge) inspect(network string, from netip.AddrPort, raw []byte, broken bool) guard.Verdict {
+	data := ingress.Normalise(network, from, raw)
 	msg, answer, port := e.triage.Look(data, broken)
 	if msg == nil {
 		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
@@ -173,7 +174,7 @@ func (e *Edge) inspect(network string, from netip.AddrPort, data []byte, broken 
 		answer, port = ingress.Answer(data, 481, "Call/Transaction Does Not Exist")
 		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
 	}
-	return guard.Verdict{}
+	return guard.Verdict{Data: data}
 }
 
 // flowGone takes out who was registered on a connection that has ended.

@@ -20,8 +20,8 @@ var ErrNotRegistered = errors.New("phone is not registered")
 // CheckSync asks the device's phone to fetch its configuration: a NOTIFY outside
 // any dialog, to the Contact that the phone registered, on its own flow. A
 // challenge is answered with the secret the phone has proven, then with each
-// newer one. The answer's status is only logged: phones say 200, 481 or 489 as
-// they like, and the fetch is the proof.
+// newer one. The answer's status is told in words by the event device.asked, and nothing
+// more: phones say 200, 481 or 489 as they like, and the fetch is the proof.
 //
 // Errors: ErrNotRegistered, dialog.ErrFlowGone, or that no answer came.
 func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {
@@ -39,6 +39,7 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 		}
 		res, err := e.net.Do(ctx, req, l.To())
 		if err != nil {
+			e.asked(id, cs, 0)
 			return err
 		}
 		// Credentials come newest first, so the proven one is the last.
@@ -49,9 +50,24 @@ func (e *Edge) CheckSync(ctx context.Context, id hotdesk.DeviceID, cs hotdesk.Ch
 				continue
 			}
 		}
-		e.Log.Debug("check-sync answered", "device", string(id), "status", res.StatusCode)
+		e.asked(id, cs, res.StatusCode)
 		return nil
 	}
+}
+
+// asked tells what a phone has said to a check-sync; status 0 is nothing.
+func (e *Edge) asked(id hotdesk.DeviceID, cs hotdesk.CheckSync, status int) {
+	words := fmt.Sprintf("the phone answers %d to this check-sync; many phones fetch all the same, others need a restart (device reboot)", status)
+	switch {
+	case status == 0:
+		words = "the phone does not answer: is it switched on, and is this server's address still right for it?"
+	case status == 401 || status == 407:
+		words = "the phone does not take the password of this server's check-sync: switch its challenge of NOTIFY off, or restart it"
+	case status/100 == 2:
+		words = "the phone has heard it; that it has fetched its configuration shows in device requests"
+	}
+	e.Log.Debug("check-sync answered", "device", string(id), "status", status)
+	e.Live.Publish("device.asked", id, "", map[string]any{"event": cs.Event, "status": status, "words": words})
 }
 
 // notify builds one NOTIFY of a check-sync.

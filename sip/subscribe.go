@@ -15,13 +15,15 @@ func (e *Edge) onSubscribe(req *sip.Request, tx sip.ServerTransaction, t *ticket
 	}
 	t.prove()
 	event := ""
-	if h := req.GetHeader("Event"); h != nil {
-		event = strings.TrimSpace(h.Value())
+	for _, name := range []string{"Event", "o"} { // the compact form of RFC 6665 section 8.2.1
+		if h := req.GetHeader(name); h != nil {
+			event = strings.TrimSpace(h.Value())
+		}
 	}
 	if event == "" {
 		e.respond(req, tx, 400, "Event is missing", nil)
 		return true
 	}
-	e.respond(req, tx, 489, "Bad Event", nil)
+	e.respond(req, tx, 489, "Bad Event", nil, sip.NewHeader("Allow-Events", "check-sync"))
 	return true
 }

@@ -23,6 +23,9 @@ func (s *setup) fail() {
 	var headers []sip.Header
 	if s.final != nil {
 		status, result = refusal(s.final.StatusCode)
+		if s.final.StatusCode == 503 && s.rec.Kind() == hotdesk.CallEmergency {
+			status = 503 // let the phone try whatever else it has
+		}
 		reason = cmp.Or(phrases[status], phrase(s.final))
 		if s.refuser != s.in.PBX { // between a PBX and a phone
 			for _, text := range reasonsOf(s.final) {

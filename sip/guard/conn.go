@@ -108,6 +108,10 @@ func (c *conn) next() error {
 		c.reject(v)
 		return errors.Join(net.ErrClosed, c.Close()) // what is wrong once is wrong again
 	}
+	if v.Data != nil {
+		c.buf = append(v.Data[:len(v.Data):len(v.Data)], c.buf[c.size:]...)
+		c.size = len(v.Data)
+	}
 	c.ready, c.size, c.looked = c.size, 0, 0
 	return nil
 }

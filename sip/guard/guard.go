@@ -23,6 +23,8 @@ var (
 // Verdict is what Inspect makes of one message.
 type Verdict struct {
 	Drop bool
+	// Data is the message as it is to be read, when that is not as it came.
+	Data []byte
 	// Answer is sent instead of the message being handled; Port says where when it
 	// is not the port that the message came from (RFC 3261 section 18.2.2).
 	Answer []byte

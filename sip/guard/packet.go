@@ -199,8 +199,8 @@ func (r *reader) ReadFrom(b []byte) (int, net.Addr, error) {
 				r.old = time.After(readerLife)
 			}
 		}
-		if r.inspect(p) {
-			return copy(b, p.data), net.UDPAddrFromAddrPort(p.from), nil
+		if data := r.inspect(p); data != nil {
+			return copy(b, data), net.UDPAddrFromAddrPort(p.from), nil
 		}
 	}
 }
@@ -217,15 +217,18 @@ func (r *reader) leave() (int, net.Addr, error) {
 	return 0, nil, net.ErrClosed
 }
 
-// inspect tells whether a datagram can be read; it answers one that cannot.
-func (r *reader) inspect(p packet) bool {
+// inspect returns a datagram as it is to be read; nil, and answers it, when it cannot be.
+func (r *reader) inspect(p packet) []byte {
 	v := r.g.Inspect("UDP", p.from, p.data, false)
 	if v.Drop {
 		r.g.Stats.Unread.Add(1)
-		return false
+		return nil
 	}
 	if v.Answer == nil {
-		return true
+		if v.Data != nil {
+			return v.Data
+		}
+		return p.data
 	}
 	if r.g.mayAnswer(p.from.Addr(), time.Now().UnixNano()) && !p.from.Addr().IsMulticast() {
 		to := p.from
@@ -236,7 +239,7 @@ func (r *reader) inspect(p packet) bool {
 			r.g.Log.Debug("answer to an unreadable message not sent", "remote", to.String(), "err", err)
 		}
 	}
-	return false
+	return nil
 }
 
 // onlyBreaks tells whether there is nothing but line breaks, or the null byte that
