@@ -33,12 +33,13 @@ type desk struct {
 	store *flakyStore
 	api   *Server
 
-	mu     sync.Mutex
-	synced []string // check-syncs, "HD0001 event"
-	phones error    // of CheckSync
-	alive  bool     // the registered phone still answers
-	later  atomic.Int64
-	chain  error // of Verify
+	mu      sync.Mutex
+	synced  []string // check-syncs, "HD0001 event"
+	phones  error    // of CheckSync
+	alive   bool     // the registered phone still answers
+	later   atomic.Int64
+	chain   error // of Verify
+	retried int   // by RetryPBX
 	// pbxWorks: TestPBX finds nothing wrong.
 	pbxWorks bool
 	ready    error
@@ -116,6 +117,16 @@ func (d *desk) TestPBX(_ context.Context, name string) (hotdesk.PBXTest, error) 
 		return hotdesk.PBXTest{OK: true, Verdict: "the PBX works"}, nil
 	}
 	return hotdesk.PBXTest{Steps: []hotdesk.PBXTestStep{{Name: "address", Text: "x"}}, Verdict: "nobody answers"}, nil
+}
+
+func (d *desk) RetryPBX(_ context.Context, name string) error {
+	if name != "main" {
+		return fmt.Errorf("%w: pbx %s", hotdesk.ErrNotFound, name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retried++
+	return nil
 }
 
 func (d *desk) CheckSync(_ context.Context, id hotdesk.DeviceID, cs hotdesk.CheckSync) error {

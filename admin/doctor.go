@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"hotdeskd/hotdesk"
 )
 
 // Finding is one thing that the doctor looked at.
@@ -60,7 +62,7 @@ func (s *Server) examine(ctx context.Context) (all []Finding) {
 	all = append(all, s.examineSites()...)
 	for _, p := range s.Desk.PBXs() {
 		if p.Mode != "none" {
-			all = append(all, s.examinePBX(ctx, p.Name))
+			all = append(all, s.examinePBX(ctx, p.Name)...)
 		}
 	}
 	all = append(all, s.examineUsers()...)
@@ -125,7 +127,8 @@ func (s *Server) examineSites() (all []Finding) {
 	return all
 }
 
-func (s *Server) examinePBX(ctx context.Context, name string) Finding {
+// examinePBX tests a PBX and adds what is known to be wrong with its accounts.
+func (s *Server) examinePBX(ctx context.Context, name string) (all []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, testTime)
 	defer cancel()
 	f := Finding{Check: "pbx", Subject: name, State: FindingOK}
@@ -135,14 +138,35 @@ func (s *Server) examinePBX(ctx context.Context, name string) Finding {
 		f.State, f.Text, f.Fix = FindingProblem, err.Error(), "run: hotdeskd pbx test "+name
 	case !t.OK:
 		f.State, f.Text, f.Fix = FindingProblem, t.Verdict, "its steps: hotdeskd pbx test "+name
+		if t.Trouble.Words != "" {
+			f.Text, f.Fix = inWords(t.Trouble)
+		}
 	default:
 		f.Text = t.Verdict
 	}
-	if failed := s.Live.PBX(name).Failed; f.State == FindingOK && len(failed) > 0 {
-		f.State, f.Text = FindingProblem, strings.Join(failed, "; ")
-		f.Fix = "compare auth_user and secret of these users with the PBX's"
+	for _, trouble := range s.Live.PBX(name).Troubles {
+		if trouble.Who == "" || trouble.Who == t.Trouble.Who && t.Trouble.Words != "" {
+			continue // the test has just told it
+		}
+		found := Finding{Check: "pbx", Subject: name, State: FindingProblem}
+		found.Text, found.Fix = inWords(trouble)
+		if trouble.State == hotdesk.TroubleWarning {
+			found.State = FindingWarning
+		}
+		all = append(all, found)
 	}
-	return f
+	if f.State == FindingOK && len(all) > 0 {
+		return all
+	}
+	return append([]Finding{f}, all...)
+}
+
+// inWords is a trouble of a PBX as a finding: whose it is and what, and the next step.
+func inWords(t hotdesk.PBXTrouble) (text, fix string) {
+	if t.Who == "" {
+		return t.Words, t.Fix
+	}
+	return t.Who + ": " + t.Words, t.Fix
 }
 
 func (s *Server) examineUsers() (all []Finding) {

@@ -68,8 +68,8 @@ func TestDoctor(t *testing.T) {
 	want(false, "warning user 100: locked until", "hotdeskd user unlock 100")
 	d.pbxWorks = true
 	want(false, "ok pbx main: the PBX works")
-	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Failed: []string{"user 101: refused (403)"}})
-	want(false, "problem pbx main: user 101: refused (403) -> compare auth_user and secret")
+	d.live.SetPBX("main", hotdesk.PBXStatus{State: hotdesk.PBXUp, Troubles: []hotdesk.PBXTrouble{{Who: "user 101", State: "problem", Words: "refused (403)", Fix: "check pbx.secret of user 101"}}})
+	want(false, "problem pbx main: user 101: refused (403) -> check pbx.secret of user 101")
 	d.want("POST", "/apply", `{pbx: [{name: off, mode: none}], sites: [{name: roma, emergency: {routes: [{pbx: off}, {pbx: main}]}}]}`, 200)
 	want(false, "problem pbx main: user 101: refused (403)")
 	if _, all := told(); strings.Contains(all, noWayOut) {

@@ -162,6 +162,9 @@ func (s *Server) places() {
 		t, err := s.Phones.TestPBX(ctx, in.Name)
 		return &body[hotdesk.PBXTest]{t}, err
 	})
+	route(s, changeWide(), http.MethodPost, "/pbx/{name}/retry", "Try at once what waits at a PBX", 204, func(ctx context.Context, in *NameInput) (*none, error) {
+		return &none{}, s.Phones.RetryPBX(ctx, in.Name)
+	})
 	route(s, look(), http.MethodGet, "/settings", "Show the settings", 200, func(context.Context, *none) (*body[hotdesk.Settings], error) {
 		return &body[hotdesk.Settings]{s.Desk.Settings()}, nil
 	})
@@ -334,17 +337,14 @@ func (s *Server) status(context.Context, *none) (*body[Status], error) {
 	return &body[Status]{st}, nil
 }
 
-// pbxProblems says what is wrong with a PBX now.
+// pbxProblems says what is wrong with a PBX now, in the words that doctor uses too.
 func (s *Server) pbxProblems(name string) (all []string) {
-	now := s.Live.PBX(name)
-	if now.State == hotdesk.PBXDown {
-		all = append(all, "pbx "+name+": "+now.Problem+"; try: hotdeskd pbx test "+name)
-	}
-	if now.Account != "" && now.Account != "registered" {
-		all = append(all, "pbx "+name+": account: "+now.Account)
-	}
-	for _, failed := range now.Failed {
-		all = append(all, "pbx "+name+": "+failed)
+	for _, t := range s.Live.PBX(name).Troubles {
+		line := "pbx " + name + ": " + t.Line()
+		if t.Who == "" {
+			line += "; try: hotdeskd pbx test " + name
+		}
+		all = append(all, line)
 	}
 	return all
 }

@@ -40,6 +40,8 @@ type Journal interface {
 type Phones interface {
 	CheckSync(context.Context, hotdesk.DeviceID, hotdesk.CheckSync) error
 	TestPBX(ctx context.Context, name string) (hotdesk.PBXTest, error)
+	// RetryPBX tries at once all that waits at a PBX.
+	RetryPBX(ctx context.Context, name string) error
 	// Alive tells whether the phone that registered as the device still answers.
 	Alive(context.Context, hotdesk.DeviceID) bool
 }

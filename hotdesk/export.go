@@ -91,6 +91,7 @@ func (p PBX) Spec() PBXSpec {
 	spec := PBXSpec{
 		Name: p.Name, Mode: &p.Mode, Domain: &p.Domain, Proxy: &p.Proxy, Transport: &p.Transport,
 		Internal: &p.Internal, Features: &p.Features, SRTP: &p.SRTP,
+		Identity: p.Identity, Sources: p.Sources,
 	}
 	if p.Account != (Account{}) {
 		spec.Account = &AccountSpec{AuthUser: &p.Account.AuthUser, Sealed: some(p.Account.Sealed)}

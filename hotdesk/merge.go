@@ -239,6 +239,8 @@ func (s *Service) mergePBX(p *PBX, spec PBXSpec) error {
 	set(&p.Internal, spec.Internal)
 	set(&p.Features, spec.Features)
 	set(&p.SRTP, spec.SRTP)
+	setList(&p.Identity, spec.Identity)
+	setList(&p.Sources, spec.Sources)
 	if a := spec.Account; a != nil {
 		set(&p.Account.AuthUser, a.AuthUser)
 		return s.seal(&p.Account.Sealed, a.Secret, a.Sealed, "pbx/"+p.Name)

@@ -96,6 +96,8 @@ type PBXStatus struct {
 	Registered int      `json:"registered"`        // users that are registered there
 	Account    string   `json:"account,omitempty"` // of the PBX's own account: registered, or what is wrong
 	Failed     []string `json:"failed"`            // "user 100: the PBX refuses the password (403)"
+	// Troubles are all that is wrong, with the next step for each.
+	Troubles []PBXTrouble `json:"troubles"`
 }
 
 // SetPBX notes what is known of a PBX; a change of its state is an event.
@@ -124,6 +126,9 @@ func (l *Live) PBX(name string) PBXStatus {
 	if s.Failed == nil {
 		s.Failed = []string{}
 	}
+	if s.Troubles == nil {
+		s.Troubles = []PBXTrouble{}
+	}
 	return s
 }
 
@@ -132,6 +137,7 @@ type PBXTest struct {
 	OK      bool          `json:"ok"`
 	Steps   []PBXTestStep `json:"steps"`
 	Verdict string        `json:"verdict"` // in one sentence, with what to do
+	Trouble PBXTrouble    `json:"-"`       // what is wrong, in the words that everybody tells it in
 }
 
 // PBXTestStep is one thing that was tried.

@@ -193,6 +193,11 @@ type PBX struct {
 	Features  string  `json:"features"`        // pbx | hotdeskd
 	SRTP      string  `json:"srtp"`            // off | optional | required
 	Account   Account `json:"account"`         // for calls of no user
+	// Identity are the headers that carry the caller's number; empty: see IdentityHeaders.
+	Identity []string `json:"identity,omitempty"`
+	// Sources are the addresses and networks that it may send from; empty: all that
+	// proxy and domain resolve to.
+	Sources []string `json:"sources,omitempty"`
 }
 
 // Account is the PBX account of calls that belong to no user: emergency, idle

@@ -99,6 +99,8 @@ type PBXSpec struct {
 	Features  *string      `json:"features,omitempty" yaml:"features,omitempty"`
 	SRTP      *string      `json:"srtp,omitempty" yaml:"srtp,omitempty"`
 	Account   *AccountSpec `json:"account,omitempty" yaml:"account,omitempty"`
+	Identity  []string     `json:"identity,omitempty" yaml:"identity,omitempty"`
+	Sources   []string     `json:"sources,omitempty" yaml:"sources,omitempty"`
 }
 
 // AccountSpec is an account at the PBX. Secret arrives in the clear and is

@@ -123,6 +123,9 @@ func (s *Service) Missing(site Site) []string {
 		case pbx == nil || pbx.Mode == "none":
 		case pbx.Mode == "register" && pbx.Account.AuthUser == "":
 			missing = append(missing, "pbx "+r.PBX+": account") // emergency calls have no user's
+		case pbx.Mode == "register" && !s.live.PBX(r.PBX).accountWorks():
+			missing = append(missing, "a working account at pbx "+r.PBX)
+			routes++
 		default:
 			routes++
 		}

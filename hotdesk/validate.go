@@ -209,6 +209,12 @@ func (p *PBX) check() error {
 			return fmt.Errorf("%w: %s: %s: %q must be one of %s", ErrInvalid, where, field.key, field.value, strings.Join(field.allowed, ", "))
 		}
 	}
+	if err := checkIdentity(where, p.Identity); err != nil {
+		return err
+	}
+	if err := checkSources(where, p.Sources); err != nil {
+		return err
+	}
 	if p.Mode != "none" && p.Proxy == "" && p.Domain == "" {
 		return fmt.Errorf("%w: %s: proxy: give the PBX's host:port", ErrInvalid, where)
 	}

@@ -165,6 +165,9 @@ func (e *Edge) inspect(network string, from netip.AddrPort, raw []byte, broken b
 	if msg == nil {
 		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
 	}
+	if res, ok := msg.(*sip.Response); ok {
+		return guard.Verdict{Drop: e.secondFinal(res, dialog.Flow{Transport: network, Remote: from.String()})}
+	}
 	req, ok := msg.(*sip.Request)
 	if ok && req.IsCancel() && e.invites.strange(req, from.Addr()) {
 		e.Log.Warn("CANCEL refused: it does not come from where its call does", "remote", from.String())

@@ -70,6 +70,8 @@ type Options struct {
 	// than one phone may be, is refused instead of placed as a guess.
 	ChallengeUnproven bool
 	LocationFile      string // where UDP locations outlive a restart; empty: nowhere
+	// Resolver finds PBXes that are given by name; nil: the system's.
+	Resolver trunk.Resolver
 	// Dial opens connections to PBXes; nil: as the system does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Now  func() time.Time
@@ -98,6 +100,7 @@ type Edge struct {
 
 	far        *far
 	invites    *invites
+	finals     finals
 	unanswered *unanswered
 
 	load  *load
@@ -122,7 +125,7 @@ func New(o Options) (*Edge, error) {
 	e := &Edge{Options: o, auth: ingress.NewAuthenticator(o.Realm, o.NonceKey, o.Now), ready: make(chan struct{}), load: newLoad(), far: newFar(), invites: &invites{from: map[string]netip.Addr{}}, unanswered: newUnanswered()}
 	e.triage = ingress.NewTriage()
 	e.guard = guard.New(guard.Options{Inspect: e.inspect, Full: e.load.crowded, Gone: e.flowGone, Log: o.Log})
-	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log})
+	e.pbx = trunk.New(trunk.Options{Desk: o.Desk, Live: o.Live, Key: contactKey(o.NonceKey), Now: o.Now, Log: o.Log, Resolver: o.Resolver})
 	know := func(f dialog.Flow) { e.guard.Know(f.Transport, f.Remote) }
 	forget := func(f dialog.Flow) { e.guard.Forget(f.Transport, f.Remote) }
 	e.table, e.calls = dialog.NewTable(know, forget), newGate()
@@ -197,6 +200,11 @@ func (e *Edge) door(h handler) sipgo.RequestHandler {
 		}
 		if req.IsAck() {
 			h(req, tx, nil)
+			return
+		}
+		if e.pbx.Looped(req) { // our own; the address of a PBX is ours (RFC 3261 section 16.3)
+			e.respond(req, tx, 482, "Loop Detected", nil)
+			tx.Terminate()
 			return
 		}
 		t, ok := e.admit(req, tx)

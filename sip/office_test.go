@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,6 +35,8 @@ type office struct {
 	dir   string
 	certs *certs.Certificates
 	pings bool // the trunk lets the test see that it is asked whether it is there
+	names *names
+	log   *slog.Logger
 
 	mu    sync.Mutex
 	calls []hotdesk.Call // that have ended
@@ -98,7 +101,7 @@ func inOffice(t *testing.T, do func(*office)) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		o := &office{t: t, net: memnet.New(1, memnet.Conditions{Delay: time.Millisecond}), dir: dir, certs: c}
+		o := &office{t: t, net: memnet.New(1, memnet.Conditions{Delay: time.Millisecond}), dir: dir, certs: c, names: &names{}}
 		o.live = hotdesk.NewLive(time.Now)
 		stop := o.openDesk()
 		defer stop()
@@ -245,6 +248,7 @@ func (o *office) buildEdge() {
 			return nil
 		},
 		LocationFile: filepath.Join(o.dir, "locations.json"), Dial: o.net.Dial, Now: time.Now,
+		Resolver: o.names, Log: o.log,
 	})
 	if err != nil {
 		o.t.Fatal(err)

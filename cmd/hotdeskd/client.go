@@ -236,6 +236,9 @@ func pbxCommand(f *clientFlags) *cobra.Command {
 			}
 		}),
 		testPBX(f),
+		action(f, "retry NAME", "Try at once what waits at a PBX, when something was mended there", 1, func(ctx context.Context, c *admin.Client, args []string) (string, error) {
+			return args[0] + ": all that waited is tried now; see: hotdeskd pbx list", c.Post(ctx, "/pbx/"+url.PathEscape(args[0])+"/retry", nil, nil)
+		}),
 	)
 }
 

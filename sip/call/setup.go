@@ -88,6 +88,7 @@ type setup struct {
 	redirects int
 	trunk     bool          // some target was a PBX
 	rang      bool          // somebody was heard ringing
+	unreached bool          // the last group gave no answer, or 503: its party may be reached on another flow
 	final     *sip.Response // the best refusal so far
 	refuser   bool          // it was a PBX's
 	winner    *dialog.Branch
@@ -196,6 +197,9 @@ func (s *setup) ring(groups [][]dialog.Target) {
 	}
 	for s.winner == nil && !s.isCancelled() {
 		if len(s.branches) == 0 {
+			for len(groups) > 0 && alternate(groups[0]) && !s.unreached {
+				groups = groups[1:] // who has refused refuses on every flow
+			}
 			if len(groups) == 0 {
 				return
 			}
@@ -204,7 +208,7 @@ func (s *setup) ring(groups [][]dialog.Target) {
 		}
 		select {
 		case p := <-events:
-			if more := s.progress(p, len(groups) == 0); len(more) > 0 {
+			if more := s.progress(p, other(groups) < 0); len(more) > 0 {
 				s.start(more, events, owner)
 			}
 			if p.Err == nil && p.Response.IsProvisional() && slices.Contains(last, p.Branch) {
@@ -212,7 +216,8 @@ func (s *setup) ring(groups [][]dialog.Target) {
 				patience.Reset(RingsFor)
 			}
 		case <-patience.C:
-			if len(groups) > 0 {
+			if n := other(groups); n >= 0 {
+				groups = groups[n:]
 				s.Log.Warn("nobody has answered; the next route is called too", "device", string(s.in.Device))
 				next()
 			}
@@ -263,10 +268,19 @@ func (s *setup) drop(reasons ...string) {
 	}
 }
 
+// other is the first group that is not the last one's party again on another flow;
+// below zero, there is none.
+func other(groups [][]dialog.Target) int {
+	return slices.IndexFunc(groups, func(g []dialog.Target) bool { return !alternate(g) })
+}
+
+func alternate(group []dialog.Target) bool { return len(group) > 0 && group[0].Alternate }
+
 // progress takes one report of a branch; last tells that no group is left to be tried.
 // It returns who is to be rung in its place.
 func (s *setup) progress(p dialog.Progress, last bool) (more []dialog.Target) {
 	res := p.Response
+	s.unreached = p.Err != nil || res.StatusCode == 503
 	switch {
 	case p.Err != nil:
 		s.Log.Info("branch failed", "branch", p.Branch.Label, "err", p.Err)

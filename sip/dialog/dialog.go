@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
 )
 
 // Account answers the digest challenges to our requests; empty answers none.
@@ -302,10 +301,7 @@ func (d *Dialog) authorise(req *sip.Request, res *sip.Response) (*sip.Request, b
 	if account.User == "" {
 		return nil, false
 	}
-	challenge, answer := challengeHeaders(res.StatusCode)
-	value, err := Answer(res.GetHeaders(challenge), digest.Options{
-		Method: string(req.Method), URI: req.Recipient.String(), Username: account.User, Password: account.Password,
-	})
+	credentials, err := Credentials(res, req, account.User, account.Password)
 	if err != nil {
 		return nil, false
 	}
@@ -317,16 +313,8 @@ func (d *Dialog) authorise(req *sip.Request, res *sip.Response) (*sip.Request, b
 		}
 	}
 	again.SetBody(req.Body())
-	again.AppendHeader(sip.NewHeader(answer, value))
+	again.AppendHeader(credentials)
 	return again, true
-}
-
-// challengeHeaders names the headers of a challenge and of its answer.
-func challengeHeaders(status int) (challenge, answer string) {
-	if status == 407 {
-		return "Proxy-Authenticate", "Proxy-Authorization"
-	}
-	return "WWW-Authenticate", "Authorization"
 }
 
 // Ack sends the ACK to a 2xx of the INVITE with this CSeq (RFC 3261 section

@@ -13,7 +13,6 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
-	"github.com/icholy/digest"
 )
 
 // ErrDead: a branch gave no sign of life in time.
@@ -40,6 +39,11 @@ type Target struct {
 	Peer Peer
 	// DeadAfter is how long the branch may stay without any response; 0 is 4 s.
 	DeadAfter time.Duration
+	// Alternate: the same party as the target before, on another flow: to be tried when
+	// that one gave no answer, or 503 (RFC 3263 section 4.3), and not otherwise.
+	Alternate bool
+	// Told is told every response and what ended the branch; nil: nobody is.
+	Told func(*sip.Response, error)
 }
 
 // Progress is what a branch tells its owner: a response that is not 100, or the
@@ -132,6 +136,9 @@ func AllowFor(other *Dialog) string {
 // tell reports to the owner; false when nobody listens any more.
 func (b *Branch) tell(p Progress) bool {
 	p.Branch = b
+	if b.target.Told != nil {
+		b.target.Told(p.Response, p.Err)
+	}
 	select {
 	case <-b.owner:
 		return false
@@ -426,10 +433,7 @@ func (b *Branch) sendCancel() {
 // authorise makes the next INVITE, which answers the challenge (RFC 3261
 // section 22.2). Nothing of it ever reaches the other leg.
 func (b *Branch) authorise(res *sip.Response) error {
-	challenge, answer := challengeHeaders(res.StatusCode)
-	value, err := Answer(res.GetHeaders(challenge), digest.Options{
-		Method: "INVITE", URI: b.target.URI.String(), Username: b.target.User, Password: b.target.Password,
-	})
+	credentials, err := Credentials(res, b.req, b.target.User, b.target.Password)
 	if err != nil {
 		return err
 	}
@@ -437,26 +441,9 @@ func (b *Branch) authorise(res *sip.Response) error {
 	defer b.mu.Unlock()
 	tag, _ := Param(b.req.From().Params, "tag")
 	req := b.invite(b.req.CallID().Value(), tag, b.req.CSeq().SeqNo+1)
-	req.AppendHeader(sip.NewHeader(answer, value))
+	req.AppendHeader(credentials)
 	b.req, b.heard = req, false
 	return nil
-}
-
-// Answer computes the credentials for the first challenge of several that can be
-// answered; sipgo itself would look at the first only.
-func Answer(challenges []sip.Header, o digest.Options) (string, error) {
-	for _, h := range challenges {
-		chal, err := digest.ParseChallenge(h.Value())
-		if err != nil || !digest.CanDigest(chal) {
-			continue
-		}
-		cred, err := digest.Digest(chal, o)
-		if err != nil {
-			return "", fmt.Errorf("answer the challenge: %w", err)
-		}
-		return cred.String(), nil
-	}
-	return "", errors.New("no challenge that can be answered")
 }
 
 // Target is whom the branch rings.

@@ -55,7 +55,7 @@ type Guard struct {
 
 	mu    sync.RWMutex
 	flows map[flow]*known
-	peers map[flow]*shared
+	peers map[Peer]*shared
 
 	conns connections
 	Stats Stats
@@ -96,7 +96,7 @@ func New(o Options) *Guard {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Guard{
-		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[flow]*shared{},
+		Options: o, strangers: newTable(), answers: newTable(), flows: map[flow]*known{}, peers: map[Peer]*shared{},
 		conns: connections{open: map[flow]*conn{}, strangers: map[netip.Addr]*crowd{}},
 	}
 }
@@ -138,19 +138,10 @@ func (g *Guard) Forget(network, remote string) {
 	}
 }
 
-// Peer is where a PBX is.
+// Peer is where a PBX sends from: any port of an address or network.
 type Peer struct {
 	Network string // UDP, TCP or TLS
-	Addr    netip.AddrPort
-}
-
-// peerOf is what a PBX is known by: on UDP its address and port, on a stream its
-// address, as the port is whatever it opened.
-func peerOf(f flow) flow {
-	if f.network != "UDP" {
-		f.remote = netip.AddrPortFrom(f.remote.Addr(), 0)
-	}
-	return f
+	Prefix  netip.Prefix
 }
 
 // Peers sets where the PBXes are; each has a budget.
@@ -158,13 +149,27 @@ func (g *Guard) Peers(peers []Peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.peers
-	g.peers = map[flow]*shared{}
+	g.peers = make(map[Peer]*shared, len(peers))
 	for _, p := range peers {
-		f := peerOf(flow{p.Network, netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port())})
-		if g.peers[f] = old[f]; g.peers[f] == nil {
-			g.peers[f] = &shared{}
+		p.Prefix = p.Prefix.Masked()
+		if g.peers[p] = old[p]; g.peers[p] == nil {
+			g.peers[p] = &shared{}
 		}
 	}
+}
+
+// peerOf is the budget of the PBX that a flow is one of; nil: of none. The caller
+// holds the lock.
+func (g *Guard) peerOf(f flow) *shared {
+	if p := g.peers[Peer{f.network, netip.PrefixFrom(f.remote.Addr(), f.remote.Addr().BitLen())}]; p != nil {
+		return p
+	}
+	for p, budget := range g.peers {
+		if p.Network == f.network && p.Prefix.Contains(f.remote.Addr()) {
+			return budget
+		}
+	}
+	return nil
 }
 
 // Known tells whether a flow is a registered phone's or a PBX's.
@@ -176,14 +181,14 @@ func (g *Guard) Known(network, remote string) bool {
 func (g *Guard) isKnown(f flow) bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.flows[f] != nil || g.peers[peerOf(f)] != nil
+	return g.flows[f] != nil || g.peerOf(f) != nil
 }
 
 // pay pays for one message; a wait above zero says that it is too early, and how
 // much. A stranger pays twice: for itself, and into the purse of all.
 func (g *Guard) pay(f flow, now int64) (wait time.Duration, stranger bool) {
 	g.mu.RLock()
-	k, p := g.flows[f], g.peers[peerOf(f)]
+	k, p := g.flows[f], g.peerOf(f)
 	g.mu.RUnlock()
 	switch {
 	case k != nil:

@@ -50,7 +50,7 @@ func TestBudgets(t *testing.T) {
 			t.Errorf("100,000 strangers sent %d together, want at most %v", all, strangersRate.Burst)
 		}
 		g.Know("UDP", "192.0.2.7:5060")
-		g.Peers([]Peer{{"TCP", netip.MustParseAddrPort("192.0.2.100:5060")}, {"UDP", netip.MustParseAddrPort("192.0.2.101:5060")}})
+		g.Peers([]Peer{{"TCP", netip.MustParsePrefix("192.0.2.100/32")}, {"UDP", netip.MustParsePrefix("192.0.2.101/32")}, {"UDP", netip.MustParsePrefix("198.51.100.3/29")}})
 		if n := drain(g, stranger); n != int(flowRate.Burst) {
 			t.Errorf("a registered flow in the flood sends %d, want %v", n, flowRate.Burst)
 		}
@@ -58,7 +58,8 @@ func TestBudgets(t *testing.T) {
 			t.Errorf("a PBX in the flood sends %d, want %v", n, peerRate.Burst)
 		}
 		for f, want := range map[flow]bool{
-			{"UDP", netip.MustParseAddrPort("192.0.2.101:5060")}: true, {"UDP", netip.MustParseAddrPort("192.0.2.101:5061")}: false,
+			{"UDP", netip.MustParseAddrPort("192.0.2.101:5060")}: true, {"UDP", netip.MustParseAddrPort("192.0.2.101:5061")}: true,
+			{"UDP", netip.MustParseAddrPort("198.51.100.7:5061")}: true, {"UDP", netip.MustParseAddrPort("198.51.100.8:5061")}: false,
 			{"TCP", netip.MustParseAddrPort("192.0.2.101:5060")}: false, {"UDP", netip.MustParseAddrPort("192.0.2.100:5060")}: false,
 		} {
 			if g.isKnown(f) != want {

@@ -3,18 +3,15 @@ package trunk
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"math/rand/v2"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/uuid"
-	"github.com/icholy/digest"
 
 	"hotdeskd/hotdesk"
-	"hotdeskd/sip/dialog"
 )
 
 // accountID is a user at a PBX; without a user the PBX's own account.
@@ -47,10 +44,14 @@ type account struct {
 	proven     bool // the secret was right once
 	next       time.Time
 	busy       bool
-	failures   int // refusals in a row
-	silences   int // in a row
-	problem    string
-	conflict   bool // another contact is registered beside ours
+	routes     []sip.Uri          // Service-Route of its registration
+	said       time.Time          // when the PBX confirmed it last
+	renew      bool               // the PBX came back while a transaction was in flight
+	failures   int                // refusals in a row
+	silences   int                // in a row
+	trouble    hotdesk.PBXTrouble // what is wrong with it; without words: nothing
+	held       bool               // it waits for others
+	conflict   bool               // another contact is registered beside ours
 
 	callID, tag string
 	cseq        uint32
@@ -78,7 +79,7 @@ func (a *account) want(is hotdesk.PBXAccount, now time.Time) {
 		a.wanted, a.next = true, now
 	}
 	if keyOf(a.is) != keyOf(is) {
-		a.failures, a.proven, a.problem, a.next = 0, false, "", now
+		a.failures, a.proven, a.trouble, a.next = 0, false, hotdesk.PBXTrouble{}, now
 	}
 	a.is = is
 }
@@ -117,6 +118,11 @@ func (a *account) due(now time.Time, live *hotdesk.Live) (expires int, due bool)
 // begin runs one registration beside the others. The caller holds the lock.
 func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int) {
 	a.busy = true
+	risky := 0
+	if a.unproven() {
+		risky = 1
+	}
+	p.trying += risky
 	is, pbx := a.is, p.pbx
 	r.running.Go(func() {
 		out := r.register(ctx, pbx, is, a, expires)
@@ -126,204 +132,103 @@ func (r *Registrar) begin(ctx context.Context, p *peer, a *account, expires int)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		a.busy = false
+		p.trying -= risky
 		r.take(p, a, expires, out)
 	})
-}
-
-// outcome is what came of one registration.
-type outcome struct {
-	err     error // nobody answered
-	status  int
-	reason  string
-	ours    int  // seconds that our contact is registered for; 0: it is not
-	foreign bool // another contact is, too
-	missing bool // a secret is asked for, and there is none
-}
-
-// register sends a REGISTER and answers one challenge.
-func (r *Registrar) register(ctx context.Context, p hotdesk.PBX, is hotdesk.PBXAccount, a *account, expires int) outcome {
-	f, ok := r.Flow(p)
-	if !ok {
-		return outcome{err: fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))}
-	}
-	secret, err := r.Desk.PBXAccountSecret(is)
-	if err != nil {
-		return outcome{err: fmt.Errorf("its secret cannot be opened: %w", err)}
-	}
-	domain := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
-	aor := domain
-	aor.User = is.Extension
-	line := r.via()
-	own := line.Contact(f)
-	own.User = a.token
-	ctx, cancel := context.WithTimeout(ctx, registerWait)
-	defer cancel()
-	var answer sip.Header
-	for try := 0; ; try++ {
-		a.cseq++
-		req := request(line, sip.REGISTER, domain, aor, aor, a.callID, a.tag, a.cseq)
-		contact := &sip.ContactHeader{Address: own, Params: sip.NewParams()}
-		contact.Params.Add("expires", strconv.Itoa(expires))
-		req.AppendHeader(contact)
-		req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(expires)))
-		if answer != nil {
-			req.AppendHeader(answer)
-		}
-		res, err := line.Net.Do(ctx, req, f)
-		if err != nil {
-			return outcome{err: err}
-		}
-		out := outcome{status: res.StatusCode, reason: res.Reason}
-		switch {
-		case (res.StatusCode == 401 || res.StatusCode == 407) && secret == "":
-			out.missing = true // an answer could only be wrong
-			return out
-		case (res.StatusCode == 401 || res.StatusCode == 407) && (try == 0 || try == 1 && stale(res)):
-			if answer, err = credentials(res, req, is.AuthUser, secret); err != nil {
-				return outcome{status: res.StatusCode, reason: err.Error()}
-			}
-		case res.StatusCode == 423 && try < 3:
-			min, err := strconv.Atoi(headerValue(res, "Min-Expires"))
-			if err != nil || min <= expires || min > 86400 {
-				return out
-			}
-			expires = min
-			answer = nil
-		case res.StatusCode == 200:
-			out.ours, out.foreign = contacts(res, own, expires)
-			return out
-		default:
-			return out
-		}
-	}
-}
-
-func headerValue(res *sip.Response, name string) string {
-	if h := res.GetHeader(name); h != nil {
-		return strings.TrimSpace(h.Value())
-	}
-	return ""
-}
-
-// stale tells whether the PBX only wants a newer nonce (RFC 2617 section 3.2.1).
-func stale(res *sip.Response) bool {
-	for _, name := range []string{"WWW-Authenticate", "Proxy-Authenticate"} {
-		if c, err := digest.ParseChallenge(headerValue(res, name)); err == nil && c.Stale {
-			return true
-		}
-	}
-	return false
-}
-
-func credentials(res *sip.Response, req *sip.Request, user string, secret hotdesk.Secret) (sip.Header, error) {
-	challenge, name := "WWW-Authenticate", "Authorization"
-	if res.StatusCode == 407 {
-		challenge, name = "Proxy-Authenticate", "Proxy-Authorization"
-	}
-	value, err := dialog.Answer(res.GetHeaders(challenge), digest.Options{
-		Method: string(req.Method), URI: req.Recipient.String(), Username: user, Password: secret.Reveal(),
-	})
-	return sip.NewHeader(name, value), err
-}
-
-// contacts looks for ours among those that the PBX lists.
-func contacts(res *sip.Response, own sip.Uri, asked int) (ours int, foreign bool) {
-	for _, h := range res.GetHeaders("Contact") {
-		c, ok := h.(*sip.ContactHeader)
-		if !ok {
-			continue
-		}
-		if c.Address.User != own.User {
-			foreign = true
-			continue
-		}
-		ours = asked
-		text, ok := dialog.Param(c.Params, "expires")
-		if !ok {
-			text = headerValue(res, "Expires")
-		}
-		if n, err := strconv.Atoi(text); err == nil {
-			ours = n
-		}
-	}
-	return ours, foreign
 }
 
 // take notes an outcome. The caller holds the lock.
 func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	now := r.Now()
+	renew := a.renew
+	a.renew = false
 	if out.err == nil {
-		p.alive(now)
+		r.alive(p)
 		a.silences = 0
 	}
+	before := a.trouble
+	a.trouble = diagnose(p.pbx, a.id, a.is, out)
 	switch {
+	case errors.Is(out.err, errNoAddress): // it is being looked up
+		a.next = now
 	case out.err != nil:
 		a.silences++
-		a.problem = trouble(p.pbx, out.err)
 		a.next = now.Add(min(time.Duration(a.silences)*5*time.Second, time.Minute) + rand.N(2*time.Second))
-		p.next = now // ask it whether it is there
 		if !p.pinged {
-			r.silent(p, out.err)
+			r.silent(p, out.err, now)
+		}
+		p.next = now // ask it whether it is there
+		if renew {
+			a.next = now
 		}
 		if a.silences > 3 && expires == 0 {
 			a.registered = false // it will run out
 		}
-	case out.status == 200 && expires == 0:
-		a.registered, a.problem, a.failures, a.proven = false, "", 0, true
-		a.next = now
 	case out.status == 200:
-		a.registered, a.proven, a.failures, a.problem = out.ours > 0, true, 0, ""
+		mended := a.failures > 0 || slices.ContainsFunc(p.failed, func(f failure) bool { return f.id == a.id })
+		a.failures, a.proven = 0, true
 		r.good[a.id] = keyOf(a.is)
-		seconds := cmp.Or(out.ours, 60)
-		a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
-		r.noteConflict(a, out)
+		r.trusted(p, mended)
+		r.registered(a, expires, out, now)
 	case out.missing:
 		a.registered = false
 		a.next = now.Add(refused[len(refused)-1]) // or when it gets one
-		r.refused(a, out, "the PBX asks for a password and "+a.id.owner()+" has none: give pbx.secret")
-	case out.status == 401 || out.status == 403 || out.status == 407 || out.status == 404:
-		r.noteRefusal(p, a, out, now)
+		r.refused(a, out)
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
+		p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
+		delete(r.good, a.id)
+		r.backOff(a, out, now)
+	case out.problem != "" || out.status == 404 || out.status == 403:
+		r.backOff(a, out, now)
 	default:
 		a.silences++
-		a.problem = fmt.Sprintf("the PBX answers %d %s", out.status, out.reason)
-		a.next = now.Add(min(time.Duration(a.silences)*10*time.Second, 5*time.Minute) + rand.N(2*time.Second))
+		a.next = now.Add(cmp.Or(out.retryAfter, min(time.Duration(a.silences)*10*time.Second, 5*time.Minute)) + rand.N(2*time.Second))
+		if out.full() {
+			r.conflict(a)
+		}
+	}
+	if before.Words != "" && a.trouble.Words == "" {
+		r.Log.Info("registration at the PBX works again", "pbx", a.id.pbx, "user", string(a.id.user))
 	}
 }
 
-// noteRefusal backs off: hammering a PBX with a wrong password gets the house
-// banned by it.
-func (r *Registrar) noteRefusal(p *peer, a *account, out outcome, now time.Time) {
-	p.failed = append(p.failed, failure{now, a.id, keyOf(a.is)})
-	delete(r.good, a.id)
-	a.registered = false
-	a.next = now.Add(refused[min(a.failures, len(refused)-1)])
-	a.failures++
-	if out.status == 404 {
-		r.refused(a, out, fmt.Sprintf("the PBX does not know %q (404): check pbx.extension and domain of %s", a.is.Extension, a.id.owner()))
+// registered notes a 200. The caller holds the lock.
+func (r *Registrar) registered(a *account, expires int, out outcome, now time.Time) {
+	if expires == 0 {
+		a.registered, a.trouble, a.next = false, hotdesk.PBXTrouble{}, now
 		return
 	}
-	r.refused(a, out, fmt.Sprintf("the PBX refuses auth_user %q (%d): check pbx.auth_user and pbx.secret of %s", a.is.AuthUser, out.status, a.id.owner()))
-}
-
-// refused tells that an account is not let in, and why.
-func (r *Registrar) refused(a *account, out outcome, problem string) {
-	a.problem = problem
-	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": problem})
-}
-
-// noteConflict tells that somebody else is registered as this user, or that ours
-// was thrown out.
-func (r *Registrar) noteConflict(a *account, out outcome) {
-	if !out.foreign && out.ours > 0 {
+	a.registered, a.said, a.routes = out.ours > 0, now, out.routes
+	seconds := cmp.Or(out.ours, 60)
+	a.next = now.Add(time.Duration(seconds)*time.Second*4/5 - rand.N(time.Duration(seconds)*time.Second/20+1))
+	if a.trouble.Words == "" {
 		a.conflict = false
 		return
 	}
-	a.problem = "another phone is registered there as the same user: take the account out of that phone, or let the PBX allow several contacts"
-	if out.ours == 0 {
-		a.problem = "the PBX does not keep our contact: raise its max contacts, or take the account out of the other phone"
-	}
+	r.conflict(a)
+}
+
+// backOff waits longer after every refusal: hammering a PBX with a wrong password gets
+// the house banned by it.
+func (r *Registrar) backOff(a *account, out outcome, now time.Time) {
+	a.registered = false
+	a.next = now.Add(refused[min(a.failures, len(refused)-1)])
+	a.failures++
+	r.refused(a, out)
+}
+
+// refused tells that an account is not let in, and why.
+func (r *Registrar) refused(a *account, out outcome) {
+	r.Log.Warn("registration refused by the PBX", "pbx", a.id.pbx, "user", string(a.id.user), "status", out.status, "problem", a.trouble.String(), "next", a.next.UTC())
+	r.Live.Publish("pbx.user_failed", "", a.id.user, map[string]any{"pbx": a.id.pbx, "status": out.status, "problem": a.trouble.String()})
+}
+
+// conflict tells that somebody else is registered as this user, or that ours was
+// thrown out.
+func (r *Registrar) conflict(a *account) {
 	if !a.conflict {
-		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": a.problem})
+		r.Log.Warn("conflict of contacts at the PBX", "pbx", a.id.pbx, "user", string(a.id.user), "problem", a.trouble.String())
+		r.Live.Publish("pbx.contact_conflict", "", a.id.user, map[string]any{"pbx": a.id.pbx, "problem": a.trouble.String()})
 	}
 	a.conflict = true
 }

@@ -3,9 +3,11 @@ package trunk
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -19,7 +21,8 @@ import (
 // at the first word.
 const (
 	pingEvery  = 30 * time.Second
-	pingAgain  = 5 * time.Second // after the first silence, and while it is down
+	pingAgain  = 5 * time.Second  // after the first silence, and while it is down
+	pingPart   = 15 * time.Second // while one of several addresses is silent
 	pingWait   = 4 * time.Second
 	pingMisses = 2
 )
@@ -39,8 +42,12 @@ type peer struct {
 	heard   bool // it has answered something
 	pinged  bool // it answers OPTIONS; some do not, and are there all the same
 	misses  int
+	back    time.Time // since when it answers without a silence
 	problem string
 	failed  []failure // failed authentications of late, oldest first
+	looped  time.Time // when something that was sent to it came to ourselves
+	trying  int       // secrets in flight that could be wrong
+	risked  time.Time // when one more refusal was risked
 }
 
 // failure is one failed authentication, and with what.
@@ -53,7 +60,7 @@ type failure struct {
 func (p *peer) status() hotdesk.PBXStatus {
 	s := hotdesk.PBXStatus{State: hotdesk.PBXUnknown, Problem: p.problem}
 	switch {
-	case p.misses >= pingMisses:
+	case p.down():
 		s.State = hotdesk.PBXDown
 	case p.heard:
 		s.State, s.Problem = hotdesk.PBXUp, ""
@@ -61,10 +68,21 @@ func (p *peer) status() hotdesk.PBXStatus {
 	return s
 }
 
-// mayFail tells whether one more authentication may fail.
+// down tells whether it was silent for long enough, and away, whether to wait for an
+// answer to OPTIONS before anything else is asked of it.
+func (p *peer) down() bool { return p.misses >= pingMisses }
+func (p *peer) away() bool { return p.down() && p.pinged }
+
+// confirmed tells whether an account is registered as far as the PBX has said since it
+// came back.
+func (p *peer) confirmed(a *account) bool {
+	return a.registered && !p.down() && !a.said.Before(p.back)
+}
+
+// mayFail tells whether one more authentication may fail: what is in flight could.
 func (p *peer) mayFail(now time.Time) bool {
 	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return now.Sub(f.at) >= authWindow })
-	return len(p.failed) < authFailures
+	return len(p.failed) == 0 || len(p.failed)+p.trying < authFailures
 }
 
 // forgive takes out the failures of an account that were with another secret: it was
@@ -73,19 +91,62 @@ func (p *peer) forgive(id accountID, key string) {
 	p.failed = slices.DeleteFunc(p.failed, func(f failure) bool { return f.id == id && f.key != key })
 }
 
-// waits says until when, and for whom, a secret that was never used is not tried.
-func (p *peer) waits() string {
-	oldest, who := p.failed[len(p.failed)-authFailures], []string{}
+// refusedWho names those whose passwords were refused.
+func (p *peer) refusedWho() string {
+	var who []string
 	for _, f := range p.failed {
 		if name := f.id.owner(); !slices.Contains(who, name) {
 			who = append(who, name)
 		}
 	}
-	return fmt.Sprintf("waits until %s: this PBX has refused passwords (%s), and one refusal more could make it ban this server; mend those and it is tried at once",
-		oldest.at.Add(authWindow).UTC().Format("15:04 UTC"), strings.Join(who, ", "))
+	return strings.Join(who, ", ")
 }
 
-// ping asks the PBX when it is time. The caller holds the lock.
+// trusted ends the wait of all: the PBX has taken credentials from us. What was refused
+// before is forgotten when it was refused to the same account, or an administrator asks
+// for it; otherwise one more refusal is risked, once in a while. The caller holds the lock.
+func (r *Registrar) trusted(p *peer, mended bool) {
+	now := r.Now()
+	switch {
+	case mended:
+		p.failed = nil
+	case len(p.failed) < authFailures || now.Sub(p.risked) < authWindow:
+		return
+	default:
+		p.risked = now
+		p.failed = p.failed[len(p.failed)-(authFailures-1):]
+	}
+	for id, a := range r.accounts {
+		if id.pbx == p.pbx.Name && a.wanted && (a.failures > 0 || a.held) {
+			a.next = now
+			if mended {
+				a.failures = 0
+			}
+		}
+	}
+	r.awake()
+}
+
+// Retry tries all accounts of a PBX that are not registered at once: what was wrong was
+// mended there.
+func (r *Registrar) Retry(pbx string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.peers[pbx]
+	if p == nil {
+		return
+	}
+	p.next = r.Now()
+	r.trusted(p, true)
+	for id, a := range r.accounts {
+		if id.pbx == pbx && a.wanted && !p.confirmed(a) {
+			a.next, a.renew = r.Now(), a.busy
+		}
+	}
+}
+
+// ping asks the PBX when it is time, at all its addresses at once. The caller holds
+// the lock.
 func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 	if p.asking || now.Before(p.next) {
 		return
@@ -93,7 +154,20 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 	p.asking = true
 	pbx := p.pbx
 	r.running.Go(func() {
-		err := r.options(ctx, pbx)
+		flows := r.Targets(pbx)
+		errs := make([]error, len(flows))
+		var all sync.WaitGroup
+		for i, f := range flows {
+			all.Go(func() {
+				_, errs[i] = r.ask(ctx, pbx, f)
+				r.answered(ctx, p, f, errs[i])
+			})
+		}
+		all.Wait()
+		err := errors.Join(errs...)
+		if len(flows) == 0 {
+			err = r.lost(pbx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -101,59 +175,84 @@ func (r *Registrar) ping(ctx context.Context, p *peer, now time.Time) {
 		defer r.mu.Unlock()
 		p.asking = false
 		switch {
-		case err == nil:
-			p.pinged = true
-			p.alive(r.Now())
-		case p.heard && !p.pinged:
+		case slices.Contains(errs, nil):
+			if err != nil { // some address is silent
+				p.next = r.Now().Add(pingPart)
+			}
+		case errors.Is(err, errNoAddress): // it is being looked up
+			p.problem, p.next = trouble(pbx, err), r.Now()
+		case p.heard && !p.pinged: // it answers no OPTIONS
 			p.next = r.Now().Add(pingEvery)
 		default:
-			r.silent(p, err)
+			r.silent(p, err, now)
 		}
 	})
 }
 
-// alive and silent note whether the PBX answers. The caller holds the lock.
-func (p *peer) alive(now time.Time) {
+// answered notes whether one address of a PBX answers. One that answers no OPTIONS
+// may take calls all the same.
+func (r *Registrar) answered(ctx context.Context, p *peer, f dialog.Flow, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.where.heard(f)
+		p.pinged = true
+		r.alive(p)
+	case p.pinged || !p.heard:
+		r.where.fail(f, r.Now().Add(failedFor))
+	}
+}
+
+// alive and silent note whether the PBX answers. One that answers after a silence may
+// have been started anew: everybody is registered again. The caller holds the lock.
+func (r *Registrar) alive(p *peer) {
+	now := r.Now()
+	if p.misses > 0 {
+		p.back = now
+		r.again(p.pbx.Name, now)
+	}
 	p.heard, p.misses, p.problem = true, 0, ""
 	if p.pinged { // otherwise let us learn soon whether it answers OPTIONS
 		p.next = now.Add(pingEvery)
 	}
 }
 
-func (r *Registrar) silent(p *peer, err error) {
+func (r *Registrar) silent(p *peer, err error, began time.Time) {
 	p.misses++
-	p.problem, p.next = trouble(p.pbx, err), r.Now().Add(pingAgain)
+	if errors.Is(err, ErrLoop) {
+		p.misses = pingMisses // there is no doubt
+	}
+	p.problem, p.next = trouble(p.pbx, err), began.Add(pingAgain)
 	if p.misses == pingMisses {
 		r.Log.Warn("no answer from the PBX", "pbx", p.pbx.Name, "problem", p.problem, "err", err)
 	}
 }
 
-// options asks a PBX whether it is there; whatever it answers, it is.
-func (r *Registrar) options(ctx context.Context, p hotdesk.PBX) error {
-	_, _, err := r.ask(ctx, p)
-	return err
-}
-
-func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX) (*sip.Response, dialog.Flow, error) {
-	f, ok := r.Flow(p)
-	if !ok {
-		return nil, f, fmt.Errorf("%s: %w", destination(p), cmp.Or(r.why(p), errNoAddress))
-	}
+// ask sends an OPTIONS to one address of a PBX.
+func (r *Registrar) ask(ctx context.Context, p hotdesk.PBX, f dialog.Flow) (*sip.Response, error) {
 	line := r.via()
 	to := sip.Uri{Scheme: "sip", Host: cmp.Or(p.Domain, host(p.Proxy))}
 	req := request(line, sip.OPTIONS, to, sip.Uri{Scheme: "sip", User: "hotdeskd", Host: to.Host}, to, uuid.NewString(), sip.GenerateTagN(16), 1)
 	req.AppendHeader(&sip.ContactHeader{Address: line.Contact(f)})
 	req.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	req.AppendHeader(r.mark(p.Name, to))
 	ctx, cancel := context.WithTimeout(ctx, pingWait)
 	defer cancel()
 	res, err := line.Net.Do(ctx, req, f)
-	return res, f, err
+	if err == nil && r.cameBack(p.Name, res) {
+		return nil, ErrLoop
+	}
+	return res, err
 }
 
-// why says why an address is not known.
-func (r *Registrar) why(p hotdesk.PBX) error {
-	_, err := r.where.find(p, r.Now())
-	return err
+// lost says why the address of a PBX is not known.
+func (r *Registrar) lost(p hotdesk.PBX) error {
+	_, err := r.where.find(places(p)[0], r.Now())
+	return fmt.Errorf("%s: %w", destination(p), cmp.Or(err, errNoAddress))
 }
 
 // request builds a request outside any dialog.

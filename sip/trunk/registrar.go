@@ -1,14 +1,15 @@
 package trunk
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -27,13 +28,15 @@ type Desk interface {
 	PBXAccountSecret(hotdesk.PBXAccount) (hotdesk.Secret, error)
 }
 
-// Options of New; all are required.
+// Options of New; all are required but Resolver.
 type Options struct {
 	Desk Desk
 	Live *hotdesk.Live
 	Key  []byte // of the contacts' names; the same over restarts
 	Now  func() time.Time
 	Log  *slog.Logger
+	// Resolver finds PBXes that are given by name; nil: the system's.
+	Resolver Resolver
 }
 
 // Line is how requests are sent: the edge's own.
@@ -55,13 +58,18 @@ type Registrar struct {
 	tokens   map[string]accountID
 	good     map[accountID]string // what each account's registration succeeded with
 	running  sync.WaitGroup
+	wake     chan struct{} // something is due
+	loop     []byte        // key of the marks by which we know what we have sent
 }
 
 // New makes a registrar; Serve runs it.
 func New(o Options) *Registrar {
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
 	return &Registrar{
-		Options: o, where: addresses{resolver: net.DefaultResolver, known: map[string]answer{}},
-		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{},
+		Options: o, where: addresses{resolver: o.Resolver, known: map[place]answer{}, failed: map[dialog.Flow]time.Time{}, leads: map[dialog.Flow]bool{}},
+		accounts: map[accountID]*account{}, peers: map[string]*peer{}, tokens: map[string]accountID{}, good: map[accountID]string{}, wake: make(chan struct{}, 1), loop: loopKey(),
 	}
 }
 
@@ -86,9 +94,18 @@ func (r *Registrar) Serve(ctx context.Context, l Line) error {
 		r.look(ctx)
 		select {
 		case <-clock.C:
+		case <-r.wake:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// awake lets Serve look what is due before the next tick.
+func (r *Registrar) awake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -121,9 +138,10 @@ func (r *Registrar) look(ctx context.Context) {
 	}
 	for name, p := range pbxs {
 		pe := r.peers[name]
-		if pe == nil {
+		if pe == nil || !slices.Equal(places(pe.pbx), places(p)) { // new, or moved
 			pe = &peer{}
 			r.peers[name] = pe
+			r.again(name, now)
 		}
 		pe.pbx = p
 		r.ping(ctx, pe, now)
@@ -147,6 +165,9 @@ func (r *Registrar) look(ctx context.Context) {
 		if _, ok := wanted[id]; !ok {
 			acc.unwant(now)
 		}
+	}
+	for _, acc := range r.order() {
+		id := acc.id
 		pe := r.peers[id.pbx]
 		if acc.busy {
 			continue
@@ -157,12 +178,12 @@ func (r *Registrar) look(ctx context.Context) {
 			continue
 		}
 		expires, due := acc.due(now, r.Live)
-		if !due || begun >= perTick {
+		if !due || begun >= perTick || pe.away() {
 			continue
 		}
-		if expires > 0 && acc.unproven() && !pe.mayFail(now) {
+		if acc.held = expires > 0 && acc.unproven() && !pe.mayFail(now); acc.held {
 			if acc.failures == 0 {
-				acc.problem = pe.waits()
+				acc.trouble = pe.waits(id)
 			}
 			continue
 		}
@@ -170,6 +191,40 @@ func (r *Registrar) look(ctx context.Context) {
 		r.begin(ctx, pe, acc, expires)
 	}
 	r.report(pbxs)
+}
+
+// again lets all accounts of a PBX register anew: it was away, and may have forgotten
+// them. The caller holds the lock.
+func (r *Registrar) again(pbx string, now time.Time) {
+	for id, a := range r.accounts {
+		if id.pbx == pbx && a.wanted {
+			a.next, a.renew = now, a.busy
+		}
+	}
+}
+
+// order lists the accounts in the order of their turns: first what emergency calls
+// need, then who has a phone that is on, then everybody else who sits somewhere, last
+// who has left; among equals first who was not refused. The caller holds the lock.
+func (r *Registrar) order() []*account {
+	rank := func(a *account) int {
+		switch {
+		case !a.wanted:
+			return 3
+		case a.id.user == "":
+			return 0
+		case slices.ContainsFunc(a.is.Devices, func(id hotdesk.DeviceID) bool { _, on := r.Live.Registration(id); return on }):
+			return 1
+		}
+		return 2
+	}
+	ranks := make(map[*account]int, len(r.accounts))
+	for _, a := range r.accounts {
+		ranks[a] = rank(a)
+	}
+	return slices.SortedFunc(maps.Keys(ranks), func(a, b *account) int {
+		return cmp.Or(cmp.Compare(ranks[a], ranks[b]), cmp.Compare(a.failures, b.failures), cmp.Compare(a.id.user, b.id.user), cmp.Compare(a.id.pbx, b.id.pbx))
+	})
 }
 
 // token names a contact: the same one after a restart, and nobody can guess it.
@@ -182,79 +237,44 @@ func (r *Registrar) token(id accountID) string {
 // report tells everybody what is known of the PBXes.
 func (r *Registrar) report(pbxs map[string]hotdesk.PBX) {
 	for name := range pbxs {
-		s := r.peers[name].status()
+		pe := r.peers[name]
+		s := pe.status()
+		if s.State == hotdesk.PBXDown {
+			words, fix, _ := strings.Cut(s.Problem, ": ")
+			s.Troubles = append(s.Troubles, hotdesk.PBXTrouble{State: hotdesk.TroubleProblem, Words: words, Fix: fix})
+		}
 		for id, acc := range r.accounts {
 			if id.pbx != name {
 				continue
 			}
+			if acc.trouble.Words != "" {
+				s.Troubles = append(s.Troubles, acc.trouble)
+			}
 			if id.user == "" {
-				if s.Account = acc.problem; acc.registered && acc.problem == "" {
+				s.Account = acc.trouble.String()
+				if s.Account == "" && pe.confirmed(acc) {
 					s.Account = "registered"
 				}
 				continue
 			}
-			if acc.registered {
+			if pe.confirmed(acc) {
 				s.Registered++
 			}
-			if acc.problem != "" {
-				s.Failed = append(s.Failed, "user "+string(id.user)+": "+acc.problem)
+			if acc.trouble.Words != "" {
+				s.Failed = append(s.Failed, acc.trouble.Line())
 			}
 		}
+		slices.SortFunc(s.Troubles, func(a, b hotdesk.PBXTrouble) int { return cmp.Compare(a.Who, b.Who) })
 		slices.Sort(s.Failed)
 		r.Live.SetPBX(name, s)
 	}
 }
-
-// Flow is the way to a PBX; ok is false while its address is not known.
-func (r *Registrar) Flow(p hotdesk.PBX) (dialog.Flow, bool) { return r.where.flow(p, r.Now()) }
 
 // Contact is where a PBX reaches an account: a name that tells nothing, at our
 // address.
 func (r *Registrar) Contact(a hotdesk.PBXAccount, own sip.Uri) sip.Uri {
 	own.User = r.token(accountID{a.PBX, a.User})
 	return own
-}
-
-// Flows lists the ways to the PBXes, as far as they are known.
-func (r *Registrar) Flows() []dialog.Flow {
-	var all []dialog.Flow
-	for _, p := range r.Desk.PBXs() {
-		if f, ok := r.Flow(p); ok && p.Mode != "none" {
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// Known tells whether we may open a connection on a flow: it is a PBX's. name is
-// what its certificate must be for.
-func (r *Registrar) Known(f dialog.Flow) (name string, ok bool) {
-	for _, p := range r.Desk.PBXs() {
-		if at, known := r.Flow(p); known && at == f && p.Mode != "none" {
-			return host(destination(p)), true
-		}
-	}
-	return "", false
-}
-
-// Sender is the PBX that a request comes from. Datagrams come from its address and
-// port; on a stream the port is whatever it opened, so there the address must do.
-func (r *Registrar) Sender(f dialog.Flow) (hotdesk.PBX, bool) {
-	from, err := netip.ParseAddrPort(f.Remote)
-	if err != nil {
-		return hotdesk.PBX{}, false
-	}
-	now := r.Now()
-	for _, p := range r.Desk.PBXs() {
-		at, err := r.where.find(p, now)
-		if err != nil || p.Mode == "none" || !strings.EqualFold(p.Transport, f.Transport) || at.Addr() != from.Addr().Unmap() {
-			continue
-		}
-		if at.Port() == from.Port() || f.Transport != "UDP" {
-			return p, true
-		}
-	}
-	return hotdesk.PBX{}, false
 }
 
 // Called finds the user whose contact a PBX calls, by its name.
@@ -267,14 +287,6 @@ func (r *Registrar) Called(token string) (p hotdesk.PBX, user hotdesk.Extension,
 		return p, "", false
 	}
 	return pe.pbx, id.user, true
-}
-
-// Registered tells whether the account is registered at its PBX now.
-func (r *Registrar) Registered(pbx string, user hotdesk.Extension) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := r.accounts[accountID{pbx, user}]
-	return a != nil && a.registered
 }
 
 var errNoAddress = errors.New("its address is not known")

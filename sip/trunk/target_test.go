@@ -68,8 +68,8 @@ func TestTargetRegister(t *testing.T) {
 	}
 }
 
-// A trunk is known by its address and port, on a stream by its address and
-// transport, and by nothing else.
+// A PBX is known by its address, from any port, on its own transport or one that is
+// harder to forge, and by nothing else.
 func TestSender(t *testing.T) {
 	r := New(Options{Desk: desk{pbxs: []hotdesk.PBX{
 		{Name: "none", Mode: "none", Transport: "udp", Proxy: "192.0.2.8:5060"},
@@ -79,8 +79,8 @@ func TestSender(t *testing.T) {
 	}}, Now: time.Now})
 	for source, want := range map[string]string{
 		"UDP 192.0.2.9:5080": "main", "UDP [::ffff:192.0.2.9]:5080": "main", "UDP [2001:db8::9]:5060": "six",
-		"TCP 192.0.2.7:5080": "stream", "TCP 192.0.2.7:33333": "stream", "UDP 192.0.2.7:5080": "", "TLS 192.0.2.7:5080": "",
-		"UDP 192.0.2.9:5081": "", "TCP 192.0.2.9:5080": "", "UDP 192.0.2.8:5060": "", "UDP 203.0.113.1:5060": "", "UDP ": "", "UDP nonsense": "",
+		"TCP 192.0.2.7:5080": "stream", "TCP 192.0.2.7:33333": "stream", "UDP 192.0.2.7:5080": "", "TLS 192.0.2.7:5080": "stream",
+		"UDP 192.0.2.9:5081": "main", "TCP 192.0.2.9:33333": "main", "UDP 192.0.2.8:5060": "", "UDP 203.0.113.1:5060": "", "UDP ": "", "UDP nonsense": "",
 	} {
 		transport, remote, _ := strings.Cut(source, " ")
 		got, ok := r.Sender(dialog.Flow{Transport: transport, Remote: remote})

@@ -2,7 +2,9 @@ package trunk
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"hotdeskd/hotdesk"
 )
@@ -18,7 +20,7 @@ func (r *Registrar) Test(ctx context.Context, p hotdesk.PBX) hotdesk.PBXTest {
 		t.step("mode", true, "none: calls between users are ours, nothing is sent anywhere")
 		t.Verdict = "there is nothing to test; outside calls need mode register or trunk"
 		return t.PBXTest
-	case !r.find(ctx, p, t), !r.greet(ctx, p, t), p.Mode == "register" && !r.enrol(ctx, p, t):
+	case !r.find(p, t), !r.greet(ctx, p, t), p.Mode == "register" && !r.enrol(ctx, p, t):
 		return t.PBXTest
 	}
 	t.Verdict = "the PBX works with hotdeskd"
@@ -38,20 +40,25 @@ func (t *test) step(name string, ok bool, format string, args ...any) bool {
 }
 
 // find resolves the PBX's address.
-func (r *Registrar) find(ctx context.Context, p hotdesk.PBX, t *test) bool {
+func (r *Registrar) find(p hotdesk.PBX, t *test) bool {
 	to := destination(p)
-	at, err := r.where.find(p, r.Now())
-	if !at.IsValid() {
-		at, err = resolve(ctx, r.where.resolver, to)
+	at := places(p)[0]
+	known, err := r.where.find(at, r.Now())
+	if len(known) == 0 {
+		known, err = r.where.resolve(at)
 	}
-	if err != nil {
+	if len(known) == 0 {
 		t.Verdict = trouble(p, err)
 		return t.step("address", false, "%s: %v", to, err)
 	}
-	if at.String() == to {
-		return t.step("address", true, "%s", to)
+	all := make([]string, len(known))
+	for i, one := range known {
+		all[i] = one.String()
 	}
-	return t.step("address", true, "%s is %s", to, at)
+	if text := strings.Join(all, ", "); text != to {
+		return t.step("address", true, "%s is %s", to, text)
+	}
+	return t.step("address", true, "%s", to)
 }
 
 // greet connects and asks OPTIONS.
@@ -73,15 +80,19 @@ func (r *Registrar) greet(ctx context.Context, p hotdesk.PBX, t *test) bool {
 		}
 	}
 	t.step("transport", true, "%s to %s", f.Transport, f.Remote)
-	res, _, err := r.ask(ctx, p)
+	res, err := r.ask(ctx, p, f)
 	if err == nil {
 		return t.step("OPTIONS", true, "answered %d %s", res.StatusCode, res.Reason)
 	}
-	if p.Mode == "register" { // some answer registered phones only
+	if p.Mode == "register" && !errors.Is(err, ErrLoop) { // some answer registered phones only
 		t.step("OPTIONS", true, "no answer within %s; some PBXes do not answer it", pingWait)
 		return true
 	}
-	t.Verdict = "nobody answers: check address, port and transport, a firewall between, and whether the PBX knows the address of this server"
+	t.Verdict = trouble(p, err)
+	if errors.Is(err, ErrLoop) {
+		return t.step("OPTIONS", false, "came back to this server")
+	}
+	t.Verdict += ", and whether the PBX knows the address of this server"
 	return t.step("OPTIONS", false, "no answer within %s", pingWait)
 }
 
@@ -94,32 +105,37 @@ func (r *Registrar) enrol(ctx context.Context, p hotdesk.PBX, t *test) bool {
 	}
 	id := accountID{p.Name, ""}
 	out := r.register(ctx, p, own, newAccount(id, r.token(id)), askedExpiry)
-	name := own.AuthUser
-	switch {
+	r.tried(p, own, out)
+	t.Trouble = diagnose(p, id, own, out)
+	t.Verdict = t.Trouble.String()
+	switch name := own.AuthUser; {
 	case out.err != nil:
-		t.Verdict = trouble(p, out.err)
 		return t.step("REGISTER", false, "%s: no answer: %v", name, out.err)
-	case out.status == 401 || out.status == 403 || out.status == 407:
-		r.mu.Lock()
-		if pe := r.peers[p.Name]; pe != nil {
-			pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
-		}
-		r.mu.Unlock()
-		t.Verdict = "the PBX does not take the password: check account.auth_user and account.secret; some PBXes ban an address after a few tries, so wait before the next one"
-		return t.step("REGISTER", false, "%s: challenged, answered, refused with %d %s", name, out.status, out.reason)
-	case out.status == 404:
-		t.Verdict = "the PBX does not know this account, or the domain: check account.auth_user and domain"
-		return t.step("REGISTER", false, "%s: 404 %s", name, out.reason)
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
+		return t.step("REGISTER", false, "%s: challenged, answered, refused with %s", name, out.words())
 	case out.status != 200:
-		t.Verdict = "the PBX answers, but not as a registrar for this domain: check domain and proxy"
-		return t.step("REGISTER", false, "%s: %d %s", name, out.status, out.reason)
+		return t.step("REGISTER", false, "%s: %s", name, out.words())
 	case out.ours == 0:
-		t.Verdict = "the PBX took the password and keeps another contact: raise its max contacts, or take the account out of the other phone"
 		return t.step("REGISTER", false, "%s: 200, but our contact is not listed", name)
 	case out.foreign:
-		t.step("REGISTER", true, "%s: registered for %d s; another phone is registered as the same account", name, out.ours)
+		return t.step("REGISTER", true, "%s: registered for %d s; another phone is registered as the same account", name, out.ours)
 	default:
-		t.step("REGISTER", true, "%s: registered for %d s", name, out.ours)
+		return t.step("REGISTER", true, "%s: registered for %d s", name, out.ours)
 	}
-	return true
+}
+
+// tried notes what a test has found out about the account of a PBX: that it is refused
+// counts like any other refusal, and that it is let in ends the wait of all.
+func (r *Registrar) tried(p hotdesk.PBX, own hotdesk.PBXAccount, out outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pe := r.peers[p.Name]
+	switch {
+	case pe == nil:
+	case out.sent && (out.status == 401 || out.status == 403 || out.status == 407):
+		pe.failed = append(pe.failed, failure{r.Now(), accountID{pbx: p.Name}, keyOf(own)})
+		r.Log.Warn("registration refused by the PBX", "pbx", p.Name, "user", "", "status", out.status, "problem", diagnose(p, accountID{pbx: p.Name}, own, out).String())
+	case out.status == 200:
+		r.trusted(pe, true)
+	}
 }

@@ -25,6 +25,12 @@ func trouble(p hotdesk.PBX, err error) string {
 	var unknownCA x509.UnknownAuthorityError
 	var otherName x509.HostnameError
 	switch {
+	case errors.Is(err, ErrLoop):
+		key := "proxy"
+		if p.Proxy == "" {
+			key = "domain"
+		}
+		return fmt.Sprintf("%s %s is this server itself: give the PBX's own address", key, destination(p))
 	case errors.Is(err, errNoAddress):
 		return destination(p) + " is being looked up"
 	case errors.As(err, &lookup):

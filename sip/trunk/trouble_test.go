@@ -59,9 +59,10 @@ func TestTroubleOfSockets(t *testing.T) {
 	if got := trouble(p, err); got != closed+" over tcp refuses the connection: check port and transport, and whether the PBX runs" {
 		t.Errorf("%v: %q", err, got)
 	}
-	_, err = resolve(t.Context(), &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+	away := addresses{resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no DNS here")
-	}}, "pbx.example:5060")
+	}}}
+	_, err = away.resolve(placeOf("pbx.example:5060", "udp"))
 	if got := trouble(hotdesk.PBX{Proxy: "pbx.example"}, err); !strings.Contains(got, "cannot be looked up") {
 		t.Errorf("%v: %q", err, got)
 	}
