@@ -64,16 +64,10 @@ func (e *Edge) near(flow dialog.Flow, d *dialog.Dialog) bool {
 	if pbx, trunk := strings.CutPrefix(d.Peer.Owner, call.TrunkLabel); trunk {
 		// One that is known by name only cannot be told by its address here; its tags
 		// must do.
-		return !dialog.HostOf(was.Remote).IsValid() || e.isSource(pbx, flow)
+		return !dialog.HostOf(was.Remote).IsValid() || e.pbx.IsSource(pbx, dialog.HostOf(flow.Remote))
 	}
 	now, ok := e.registrar.Get(hotdesk.DeviceID(d.Peer.Owner))
 	return ok && now.Flow == flow
-}
-
-// isSource tells whether a PBX sends from a flow's address.
-func (e *Edge) isSource(pbx string, f dialog.Flow) bool {
-	p, ok := e.pbx.Sender(f)
-	return ok && p.Name == pbx
 }
 
 // onAck brings the ACK of a 2xx to the one who waits for it.

@@ -64,7 +64,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a PBX's dialog is anybody's", file: "sip/dialogs.go",
-		old: "return !addrOf(was.Remote).IsValid() || e.isSource(pbx, flow)", new: "return true || e.isSource(pbx, flow)",
+		old: "return !dialog.HostOf(was.Remote).IsValid() || e.pbx.IsSource(pbx, dialog.HostOf(flow.Remote))", new: "return true || pbx != \"\"",
 		pkg: "./sip", run: "^TestField_F9AnotherHostInAPBXsDialog$",
 	},
 	{
