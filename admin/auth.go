@@ -73,8 +73,20 @@ func by(ctx context.Context) string { return who(ctx).Name }
 // is root or the server's own account, and so an owner.
 func (s *Server) Handler() http.Handler {
 	local := hotdesk.Principal{Name: string(hotdesk.ByAdmin), Role: hotdesk.RoleOwner, By: hotdesk.ByAdmin}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return heads(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.router.ServeHTTP(w, r.WithContext(with(r.Context(), local)))
+	}))
+}
+
+// heads answers HEAD as GET is answered, wherever GET is (RFC 9110 section 9.3.2); the
+// server leaves the body out. Uptime monitors ask so. A stream has no head of its own.
+func heads(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead && r.URL.Path != "/api/v1/events" && r.URL.Path != "/api/v1/backup" {
+			r = r.Clone(r.Context())
+			r.Method = http.MethodGet
+		}
+		h.ServeHTTP(w, r)
 	})
 }
 
@@ -106,7 +118,7 @@ func (s *Server) Console() http.Handler {
 			s.pages.ServeHTTP(w, r)
 		}
 	})
-	return http.NewCrossOriginProtection().Handler(h)
+	return http.NewCrossOriginProtection().Handler(heads(h))
 }
 
 // identify finds out who sent a request: by its token, else by its session.

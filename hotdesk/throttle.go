@@ -6,20 +6,23 @@ import (
 )
 
 // throttleRule says when wrong PINs lock and for how long. A lock lasts first,
-// then twice as long each time up to most. Failures older than window count no
+// then longer each time up to most. Failures older than window count no
 // more, and after a quiet day the next lock is a first one again.
 type throttleRule struct {
 	failures    int
 	window      time.Duration
 	first, most time.Duration
+	grow        int // each lock is 2^grow times the one before
 }
 
 // The three rules guard one another: the pair stops a guesser at one phone, the
 // device one who tries many users, the user one who tries from many phones.
 var (
-	pairRule   = throttleRule{5, 24 * time.Hour, time.Minute, 15 * time.Minute}
-	deviceRule = throttleRule{10, 10 * time.Minute, 5 * time.Minute, 30 * time.Minute}
-	userRule   = throttleRule{20, 24 * time.Hour, 15 * time.Minute, 15 * time.Minute}
+	pairRule   = throttleRule{5, 24 * time.Hour, time.Minute, 15 * time.Minute, 1}
+	deviceRule = throttleRule{10, 10 * time.Minute, 5 * time.Minute, 30 * time.Minute, 1}
+	// 15 minutes, then 1, 4, 16 and 24 hours: at most 100 guesses a day are compared, from
+	// all phones together.
+	userRule = throttleRule{20, 24 * time.Hour, 15 * time.Minute, 24 * time.Hour, 2}
 )
 
 const quietDay = 24 * time.Hour
@@ -40,7 +43,7 @@ func (r throttleRule) charge(t Throttle, now time.Time) (Throttle, bool) {
 	}
 	lock := r.most
 	if t.Locks < 16 {
-		lock = min(r.first<<t.Locks, r.most)
+		lock = min(r.first<<(t.Locks*r.grow), r.most)
 	}
 	t.Failures, t.Since, t.Until = 0, now, now.Add(lock)
 	t.Locks++

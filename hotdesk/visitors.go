@@ -162,6 +162,41 @@ func (v *visitors) forgetVisits(id DeviceID) {
 	delete(v.away, id)
 }
 
+// makeRoom chooses who leaves the list: the oldest of the network that has most on it, so
+// that nobody who invents MACs pushes another house's phones out. The caller holds the
+// lock.
+func (l *Live) makeRoom() MAC {
+	crowd := map[netip.Prefix][]Pending{}
+	var biggest netip.Prefix
+	for _, p := range l.pending {
+		n := networkOf(p.Source)
+		crowd[n] = append(crowd[n], p)
+		if len(crowd[n]) > len(crowd[biggest]) {
+			biggest = n
+		}
+	}
+	return slices.MinFunc(crowd[biggest], func(a, b Pending) int { return a.Seen.Compare(b.Seen) }).MAC
+}
+
+// networkOf is whose an address counts as: its /24, or its /64.
+func networkOf(source string) netip.Prefix {
+	addr, err := netip.ParseAddr(source)
+	if err != nil {
+		if ap, err := netip.ParseAddrPort(source); err == nil {
+			addr = ap.Addr()
+		}
+	}
+	bits := 24
+	if addr = addr.Unmap().WithZone(""); addr.Is6() {
+		bits = 64
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
 // SeePending notes a phone that waits for approval. It tells whether it is on the
 // list: one address brings at most 60 new phones a minute.
 func (l *Live) SeePending(p Pending) bool {
@@ -174,8 +209,7 @@ func (l *Live) SeePending(p Pending) bool {
 	l.mu.Lock()
 	_, known = l.pending[p.MAC]
 	if !known && len(l.pending) >= maxPending {
-		oldest := slices.MinFunc(slices.Collect(maps.Values(l.pending)), func(a, b Pending) int { return a.Seen.Compare(b.Seen) })
-		delete(l.pending, oldest.MAC)
+		delete(l.pending, l.makeRoom())
 	}
 	l.pending[p.MAC] = p
 	l.mu.Unlock()

@@ -219,9 +219,28 @@ func (e *Edge) door(h handler) sipgo.RequestHandler {
 	}
 }
 
-// respond sends one response.
+// respond sends one response. A stranger is told no more than it must be: nobody is to
+// get more from us for a forged address than it costs to forge one.
 func (e *Edge) respond(req *sip.Request, tx sip.ServerTransaction, status int, reason string, body []byte, headers ...sip.Header) {
-	e.bench.Respond(req, tx, status, reason, body, headers...)
+	if status < 300 && status != 200 || e.guard.Known(dialog.FlowOf(req).Transport, req.Source()) {
+		e.bench.Respond(req, tx, status, reason, body, headers...)
+		return
+	}
+	short := req
+	if to := req.To(); to != nil {
+		if _, tagged := dialog.Param(to.Params, "tag"); !tagged {
+			short = req.Clone()
+			short.To().Params = append(short.To().Params.Clone(), sip.HeaderKV{K: "tag", V: sip.GenerateTagN(6)})
+		}
+	}
+	res := sip.NewResponseFromRequest(short, status, ingress.Clean(reason), body)
+	res.SipVersion = "SIP/2.0"
+	for _, h := range headers {
+		res.AppendHeader(h)
+	}
+	if err := tx.Respond(res); err != nil {
+		e.Log.Debug("SIP response not sent", "status", status, "remote", req.Source(), "err", err)
+	}
 }
 
 // onOptions answers that we are alive, to anybody (RFC 3261 section 11).
@@ -229,12 +248,20 @@ func (e *Edge) onOptions(req *sip.Request, tx sip.ServerTransaction, t *ticket) 
 	if _, inside := dialog.Param(req.To().Params, "tag"); inside {
 		return e.onInDialog(req, tx, t)
 	}
+	if !e.guard.Known(dialog.FlowOf(req).Transport, req.Source()) {
+		e.respond(req, tx, 200, "OK", nil)
+		return false
+	}
 	e.bench.Options(req, tx)
 	return false
 }
 
 // onUnknown refuses methods that we do not have (RFC 3261 section 8.2.1).
 func (e *Edge) onUnknown(req *sip.Request, tx sip.ServerTransaction, _ *ticket) bool {
+	if !e.guard.Known(dialog.FlowOf(req).Transport, req.Source()) {
+		e.respond(req, tx, 405, "Method Not Allowed", nil, sip.NewHeader("Allow", "INVITE,ACK,BYE,CANCEL,OPTIONS,REGISTER"))
+		return false
+	}
 	e.bench.NotAllowed(req, tx)
 	return false
 }

@@ -123,3 +123,101 @@ func TestField_S35DigestOverTheServersName(t *testing.T) {
 		})
 	}
 }
+
+// What a stranger is told is at most half as long again as the smallest request that asks
+// for it: no Allow, Accept, Supported or Server, short tags.
+func TestField_TjStrangersAreToldLittle(t *testing.T) {
+	for _, method := range []string{"OPTIONS", "REGISTER", "INVITE", "BYE", "INFO", "SUBSCRIBE", "MESSAGE", "FOO"} {
+		t.Run(method, func(t *testing.T) {
+			inOffice(t, func(o *office) {
+				p := o.plug("203.0.113.9:5060")
+				extra := ""
+				if method == "SUBSCRIBE" {
+					extra = "o:x\r\n"
+				}
+				text := method + " sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 203.0.113.9:5060;branch=z9hG4bKabcdefgh\r\nMax-Forwards: 70\r\nFrom: <sip:100@192.0.2.1>;tag=1\r\nTo: <sip:100@192.0.2.1>\r\n" +
+					"Call-ID: a84b4c76e66710\r\nCSeq: 1 " + method + "\r\n" + extra + "Contact: <sip:100@203.0.113.9:5060>\r\nContent-Length: 0\r\n\r\n"
+				if method == "REGISTER" || method == "INVITE" || method == "OPTIONS" {
+					p.send(text)
+				} else { // nothing needs a Contact there
+					text = strings.Replace(text, "Contact: <sip:100@203.0.113.9:5060>\r\n", "", 1)
+					p.send(text)
+				}
+				got := p.read(time.Second)
+				if got == nil {
+					return // nothing at all
+				}
+				if n := len(got.String()); n > len(text)*3/2 {
+					t.Errorf("%d bytes for %d:\n%s", n, len(text), got)
+				}
+			})
+		})
+	}
+}
+
+// Two phones with one device's credentials that take it from one another are told about
+// once, by name of both; a phone that is started anew, and one that moves, are not.
+func TestField_K30ClonedPhone(t *testing.T) {
+	play := func(o *office, steps ...string) (cloned int) {
+		after := o.live.LastEvent()
+		phones := map[string]*peer{}
+		for _, step := range steps {
+			name, at, _ := strings.Cut(step, "@")
+			p := phones[at]
+			if p == nil {
+				p = o.plug(at + ":5060")
+				p.id, p.user, p.gen = "HD0001", "HD0001", o.generation("HD0001")
+				phones[at] = p
+			}
+			p.call = name
+			p.register()
+			p.drop()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		for ev := range o.live.Events(ctx, after) {
+			if ev.Name == "device.cloned" {
+				cloned++
+			}
+		}
+		return cloned
+	}
+	for _, c := range []struct {
+		name  string
+		steps []string
+		want  int
+	}{
+		{"two phones", []string{"a@192.0.2.31", "b@192.0.2.32", "a@192.0.2.31", "b@192.0.2.32", "a@192.0.2.31", "b@192.0.2.32"}, 1},
+		{"started anew", []string{"a@192.0.2.31", "b@192.0.2.31", "c@192.0.2.31", "d@192.0.2.31"}, 0},
+		{"another address each time", []string{"a@192.0.2.31", "b@192.0.2.32", "c@192.0.2.33", "d@192.0.2.34"}, 0},
+		{"moved and back", []string{"a@192.0.2.31", "b@192.0.2.32", "c@192.0.2.31"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inOffice(t, func(o *office) {
+				if got := play(o, c.steps...); got != c.want {
+					t.Errorf("%d alarms, want %d", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// A phone behind an SBC is reached by the Path that the SBC has given (RFC 3327): its
+// requests go to the SBC's flow with that route, also a CANCEL.
+func TestField_X3PathOfAnSBC(t *testing.T) {
+	inOffice(t, func(o *office) {
+		anna, bob := o.desk(1, "100"), o.desk(2, "101")
+		bob.tryRegister(registration{contact: "<sip:101@10.0.0.7:5060>\r\nPath: <sip:edge1@192.0.2.12;lr>, <sip:inner@10.0.0.1;lr>\r\nSupported: path"})
+		a := anna.invite("101", "v=0")
+		b := bob.ring()
+		want := "<sip:edge1@192.0.2.12;lr> | <sip:inner@10.0.0.1;lr>"
+		if got := value(b.invite, "Route"); got != want || b.invite.Recipient.String() != "sip:101@10.0.0.7:5060" {
+			t.Errorf("rings %s by %q", b.invite.Recipient.String(), got)
+		}
+		anna.drop()
+		a.cancel()
+		if got := value(bob.ok("CANCEL"), "Route"); got != want {
+			t.Errorf("CANCEL by %q", got)
+		}
+	})
+}

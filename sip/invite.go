@@ -213,7 +213,7 @@ func (e *Edge) desks(r hotdesk.Route, headers ...sip.Header) []dialog.Target {
 		}
 		all = append(all, dialog.Target{
 			Label: string(id), URI: registrar.URI(l.Contact), Flow: l.To(), From: from, Peer: e.phonePeer(id),
-			To: dialog.Party{URI: registrar.URI(l.AOR)}, Contact: e.contact(l.Flow), Headers: headers,
+			To: dialog.Party{URI: registrar.URI(l.AOR)}, Contact: e.contact(l.Flow), Headers: append(l.Route(), headers...),
 		})
 	}
 	return all

@@ -266,3 +266,38 @@ func TestOnePhoneTakesNotAllLines(t *testing.T) {
 		p.invite("*77*", "v=0").answered("")
 	})
 }
+
+// notTaken is an attendant's refusal that says why.
+type notTaken struct{}
+
+func (notTaken) Error() string          { return "no" }
+func (notTaken) Unwrap() error          { return ErrNotAcceptable }
+func (notTaken) Warning() (int, string) { return 305, `no "codec" of ours` }
+
+// A refused offer says why in a Warning (RFC 3261 sections 20.43 and 21.4.26), and a body
+// of several parts in a re-INVITE is read as in an INVITE (L13).
+func TestField_L13WarningsAndParts(t *testing.T) {
+	inOffice(t, func(o *office) {
+		var offers []string
+		o.attend = func(context.Context, Visit) (Conversation, error) {
+			return &talk{describe: func(offer []byte) ([]byte, error) {
+				if offers = append(offers, string(offer)); len(offers) == 2 {
+					return nil, notTaken{}
+				}
+				return []byte("v=0 attendant"), nil
+			}}, nil
+		}
+		p := o.phone(1)
+		p.register()
+		a := p.invite("*77*", "v=0")
+		a.answered("")
+		a.do("INVITE", "Content-Type: multipart/mixed;boundary=b\r\n", "--b\r\nContent-Type: application/sdp\r\n\r\nv=0 part\r\n--b--\r\n")
+		res := a.refused("488 INVITE")
+		if got := value(res, "Warning"); got != `305 hotdeskd "no \"codec\" of ours"` {
+			t.Errorf("Warning: %s", got)
+		}
+		if len(offers) != 2 || offers[1] != "v=0 part" {
+			t.Errorf("offers %q", offers)
+		}
+	})
+}

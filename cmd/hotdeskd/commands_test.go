@@ -55,7 +55,7 @@ func TestCommands(t *testing.T) {
 		{"apply -f " + file, []string{"nothing to change"}},
 		{"site list", []string{"roma", "yes", "/p/"}},
 		{"site show roma", []string{`"ready": true`}},
-		{"dhcp", []string{"dhcp-option=66,\"http://127.0.0.1:", "ISC dhcpd", "tftp-server-name"}},
+		{"dhcp", []string{"dhcp-option-force=66,\"http://127.0.0.1:", "ISC dhcpd", "tftp-server-name"}},
 		{"device requests", []string{"VERDICT"}},
 		{"pbx list", []string{"main", "trunk"}},
 		{"device list", []string{"HD0001", "805ec0000001", "yealink-t46u", "idle", "never"}},

@@ -37,7 +37,7 @@ func dhcpCommand(f *clientFlags) *cobra.Command {
 				fmt.Fprintf(&b, "# Phones that take no certificate they do not know, such as Yealink's in factory state, need %s/\n# there instead: it gives them a file without secrets that leads to HTTPS.\n", plain)
 			}
 			for _, line := range []struct{ server, text string }{
-				{"dnsmasq", "dhcp-option=66,\"%s\""},
+				{"dnsmasq", "dhcp-option-force=66,\"%s\""},
 				{"ISC dhcpd", "option tftp-server-name \"%s\";"},
 				{"Kea (option-data)", "{\"name\": \"tftp-server-name\", \"data\": \"%s\"}"},
 				{"MikroTik", "/ip dhcp-server option add name=hotdeskd code=66 value=\"s'%s'\""},

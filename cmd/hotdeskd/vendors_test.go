@@ -168,7 +168,7 @@ func TestFactoryPhoneReachesHTTPS(t *testing.T) {
 	got, err := s.command("dhcp")
 	s.must("dhcp", err)
 	plain := s.app.ready.Provisioning.HTTP + "/"
-	if !strings.Contains(got, "need "+plain+"\n") || !strings.Contains(got, "dhcp-option=66,\"https://") {
+	if !strings.Contains(got, "need "+plain+"\n") || !strings.Contains(got, "dhcp-option-force=66,\"https://") {
 		t.Errorf("dhcp says\n%s", got)
 	}
 	told := make(chan string, 1)

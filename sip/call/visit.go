@@ -148,15 +148,24 @@ func (b *Bench) Visit(in *Incoming, rec *Record, v Visit) {
 	finished = ctx.Err() != nil && in.Life.Err() == nil
 }
 
+// warnings say why an offer is refused, when the attendant does (RFC 3261 section 20.43).
+func warnings(err error) []sip.Header {
+	var why interface{ Warning() (code int, text string) }
+	if !errors.As(err, &why) {
+		return nil
+	}
+	return []sip.Header{warning(why.Warning())}
+}
+
 // refuseVisit answers when the attendant cannot.
 func (b *Bench) refuseVisit(in *Incoming, err error) {
 	switch {
 	case errors.Is(err, ErrBusy):
 		b.Respond(in.Req, in.Tx, 503, "Service Unavailable", nil, sip.NewHeader("Retry-After", "5"))
 	case errors.Is(err, ErrNotAcceptable):
-		b.Respond(in.Req, in.Tx, 488, "Not Acceptable Here", nil)
+		b.Respond(in.Req, in.Tx, 488, "Not Acceptable Here", nil, warnings(err)...)
 	case errors.Is(err, ErrBadOffer):
-		b.Respond(in.Req, in.Tx, 400, "Bad Session Description", nil)
+		b.Respond(in.Req, in.Tx, 400, "Bad Session Description", nil, warnings(err)...)
 	default:
 		b.Log.Error("attendant cannot take the call", "device", string(in.Device), "err", err)
 		b.Respond(in.Req, in.Tx, 500, "Server Internal Error", nil)
@@ -197,10 +206,10 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 	var sdp []byte
 	var err error
 	if req.Method == sip.INVITE || len(req.Body()) > 0 {
-		sdp, err = v.conv.Describe(req.Body())
+		sdp, err = v.conv.Describe(ingress.SDP(req))
 	}
 	if err != nil {
-		v.Respond(req, tx, 488, "Not Acceptable Here", nil)
+		v.Respond(req, tx, 488, "Not Acceptable Here", nil, warnings(err)...)
 		return
 	}
 	res := v.ok(req, v.peer.Contact(), nil, sdp)
@@ -212,7 +221,7 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 	}
 	confirmed, err := v.accept(v.ctx, tx, res, v.acks.expect(req.CSeq().SeqNo))
 	if err == nil && len(req.Body()) == 0 {
-		err = v.conv.Accept(confirmed.Body())
+		err = v.conv.Accept(ingress.SDP(confirmed))
 	}
 	if err != nil && v.ctx.Err() == nil {
 		v.hangUp()

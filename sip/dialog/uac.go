@@ -418,6 +418,9 @@ func (b *Branch) sendCancel() {
 		req.AppendHeader(sip.HeaderClone(h))
 	}
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: b.req.CSeq().SeqNo, MethodName: sip.CANCEL})
+	for _, route := range b.req.GetHeaders("Route") { // the same hops (RFC 3261 section 9.1)
+		req.AppendHeader(sip.HeaderClone(route))
+	}
 	for _, reason := range b.reasons {
 		req.AppendHeader(sip.NewHeader("Reason", reason))
 	}

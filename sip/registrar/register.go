@@ -121,8 +121,13 @@ func (r *Registrar) register(id hotdesk.DeviceID, req *sip.Request, contact *sip
 		Contact: contact.Address.String(), Flow: dialog.FlowOf(req), UserAgent: agent,
 		Expires: now.Add(time.Duration(seconds) * time.Second), NAT: nat,
 	}
-	if !nat {
+	if l.Path = pathOf(req); !nat && len(l.Path) == 0 {
 		l.Reach = listensElsewhere(req, contact)
+	}
+	if other, yes := r.table.cloned(id, old, l, now); known && yes {
+		r.Log.Warn("two phones register as one device: its configuration was copied, or its MAC", "device", string(id), "one", l.Flow.Remote, "other", other)
+		r.Live.Publish("device.cloned", id, "", map[string]any{"source": l.Flow.String(), "other": other,
+			"words": "two phones register as this device: find the one that is not at its desk, reset it, and give the device new secrets: hotdeskd device release " + string(id)})
 	}
 	r.table.put(l, now)
 	if old.Flow != l.Flow && r.Live.Legs(id) > 0 {
@@ -165,6 +170,24 @@ func listensElsewhere(req *sip.Request, contact *sip.ContactHeader) dialog.Flow 
 	return reach
 }
 
+// maxPath is how many proxies may stand between.
+const maxPath = 8
+
+// pathOf reads the Path of a REGISTER: an SBC's or outbound proxy's way back to the phone,
+// by which it tells the phones apart that share its flow.
+func pathOf(req *sip.Request) (path []string) {
+	for _, h := range req.GetHeaders("Path") {
+		for _, text := range strings.Split(h.Value(), ",") {
+			var u sip.Uri
+			params := sip.NewParams()
+			if _, err := sip.ParseAddressValue(strings.TrimSpace(text), &u, &params); err == nil && u.Host != "" && len(path) < maxPath {
+				path = append(path, u.String())
+			}
+		}
+	}
+	return path
+}
+
 // behindNAT tells whether a phone on UDP is somewhere else than it thinks.
 func behindNAT(req *sip.Request, contact *sip.ContactHeader) bool {
 	told, err := netip.ParseAddr(strings.Trim(contact.Address.Host, "[]"))
@@ -198,6 +221,9 @@ func (r *Registrar) answer(id hotdesk.DeviceID) Answer {
 		left := max(1, int(l.Expires.Sub(r.Now()).Round(time.Second)/time.Second))
 		c.Params.Add("expires", strconv.Itoa(left))
 		a.Header = append(a.Header, c)
+		for _, text := range l.Path { // back to who asked for it (RFC 3327 section 5.3)
+			a.Header = append(a.Header, sip.NewHeader("Path", "<"+text+">"))
+		}
 	}
 	return a
 }

@@ -186,6 +186,9 @@ func (r *Registrar) Request(method sip.RequestMethod, l Location, callID, tag st
 	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "hotdeskd", Host: r.line.Host}, Params: sip.NewParams()}
 	from.Params.Add("tag", tag)
 	call, hops := sip.CallIDHeader(callID), sip.MaxForwardsHeader(70)
+	for _, route := range l.Route() {
+		req.AppendHeader(route)
+	}
 	req.AppendHeader(&hops)
 	req.AppendHeader(from)
 	req.AppendHeader(&sip.ToHeader{Address: URI(l.AOR), Params: sip.NewParams()})

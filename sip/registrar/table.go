@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"hotdeskd/hotdesk"
 	"hotdeskd/sip/dialog"
 )
@@ -22,10 +24,12 @@ type Location struct {
 	Flow    dialog.Flow      `json:"flow"`
 	// Reach is where it listens when that is another port than it sends from; zero: it
 	// is not.
-	Reach     dialog.Flow `json:"reach,omitzero"`
-	UserAgent string      `json:"user_agent"`
-	Expires   time.Time   `json:"expires"`
-	NAT       bool        `json:"nat,omitempty"` // on UDP behind a NAT
+	Reach dialog.Flow `json:"reach,omitzero"`
+	// Path is the way back through the proxies between, nearest to us first (RFC 3327).
+	Path      []string  `json:"path,omitempty"`
+	UserAgent string    `json:"user_agent"`
+	Expires   time.Time `json:"expires"`
+	NAT       bool      `json:"nat,omitempty"` // on UDP behind a NAT
 }
 
 // To is where requests to the phone go.
@@ -34,6 +38,14 @@ func (l Location) To() dialog.Flow {
 		return l.Reach
 	}
 	return l.Flow
+}
+
+// Route is the headers of a request to the phone by its Path.
+func (l Location) Route() (headers []sip.Header) {
+	for _, text := range l.Path {
+		headers = append(headers, &sip.RouteHeader{Address: URI(text)})
+	}
+	return headers
 }
 
 // table is the registered devices: one Location each, found by
@@ -45,6 +57,7 @@ type table struct {
 	byHost   map[netip.Addr]crew            // by the address from which they were heard last
 	former   map[hotdesk.DeviceID]Location  // of phones that are not registered now
 	pulses   map[hotdesk.DeviceID]pulse     // of phones behind a NAT
+	swaps    map[hotdesk.DeviceID]swap      // of phones whose registration went elsewhere
 	away     map[hotdesk.DeviceID]time.Time // when the connections of these ended
 	changed  bool                           // since it was last written to its file
 	// know and forget are told whose flows are phones'.
@@ -53,7 +66,7 @@ type table struct {
 
 func newTable(know, forget func(dialog.Flow)) *table {
 	return &table{
-		byDevice: map[hotdesk.DeviceID]Location{}, byFlow: map[dialog.Flow]crew{}, byHost: map[netip.Addr]crew{}, former: map[hotdesk.DeviceID]Location{}, away: map[hotdesk.DeviceID]time.Time{},
+		byDevice: map[hotdesk.DeviceID]Location{}, byFlow: map[dialog.Flow]crew{}, byHost: map[netip.Addr]crew{}, former: map[hotdesk.DeviceID]Location{}, swaps: map[hotdesk.DeviceID]swap{}, away: map[hotdesk.DeviceID]time.Time{},
 		pulses: map[hotdesk.DeviceID]pulse{}, know: know, forget: forget,
 	}
 }
