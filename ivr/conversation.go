@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/pion/sdp/v3"
 )
 
 // Conversation is one call. Describe, Accept and Press may be called at any time
@@ -27,7 +25,7 @@ type Conversation struct {
 	mu      sync.Mutex
 	settled media
 	version uint64
-	lines   []byte // our last description without its version, to see changes
+	lines   string // our last description without its version, to see changes
 	started bool
 	closed  bool
 	cancel  context.CancelFunc // of Run
@@ -42,45 +40,40 @@ func (c *Conversation) Describe(offer []byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(offer) == 0 {
-		return c.describe(c.settled.offer(c.told))
+		return c.describe(c.settled.offer(c.told)), nil
 	}
-	m, err := settle(offer)
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.describe(m.answer(c.told))
+	m, err := settle(offer, c.terms())
 	if err != nil {
 		return nil, err
 	}
 	c.settled = m
 	c.session.negotiated(m)
-	return body, nil
+	return c.describe(m.answer(c.told)), nil
 }
+
+// terms are what the phone's descriptions must fit.
+func (c *Conversation) terms() terms { return terms{local: c.told.Addr()} }
 
 // describe writes our description; its version rises only when something else
 // than the version changed (RFC 3264 section 8).
-func (c *Conversation) describe(streams []*sdp.MediaDescription) ([]byte, error) {
-	lines, err := description(c.told.Addr(), c.id, 0, streams)
-	if err != nil {
-		return nil, fmt.Errorf("describe the session: %w", err)
-	}
-	if !bytes.Equal(lines, c.lines) {
+func (c *Conversation) describe(streams []string) []byte {
+	if lines := description(c.told.Addr(), c.id, 0, streams); lines != c.lines {
 		c.version++
 		c.lines = lines
 	}
-	return description(c.told.Addr(), c.id, c.version, streams)
+	return []byte(description(c.told.Addr(), c.id, c.version, streams))
 }
 
 // Accept takes the phone's answer to an offer that Describe made. It returns
 // ErrBadOffer or ErrNotAcceptable; there is then no audio, and the caller ends
 // the call.
 func (c *Conversation) Accept(answer []byte) error {
-	m, err := settle(answer)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, err := settle(answer, c.terms())
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	m.ours = ownEvents
 	c.settled = m
 	c.session.negotiated(m)

@@ -118,6 +118,11 @@ func (m *Menu) Attend(_ context.Context, v Visit) (*Conversation, error) {
 	if !told.IsValid() || told.IsUnspecified() {
 		return nil, fmt.Errorf("attend %s: no address to tell the phone", v.Device)
 	}
+	if local.IsValid() && !local.IsUnspecified() && local.Is4() != told.Is4() {
+		// The setting speaks of the other family. Audio follows the signalling: a
+		// phone that reaches us by one family need not have the other.
+		told = local
+	}
 	if !local.IsValid() {
 		local = netip.IPv4Unspecified()
 		if told.Is6() {

@@ -168,7 +168,7 @@ func (p *phone) offer(t *testing.T, c *Conversation, lines ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := settle(answer)
+	m, err := settle(answer, terms{})
 	if err != nil {
 		t.Fatalf("the answer cannot be used: %v\n%s", err, answer)
 	}

@@ -153,7 +153,7 @@ func (s *session) tick() {
 	s.mu.Lock()
 	flows, to := s.media.flows(), s.peerUDP
 	if flows {
-		s.player.frame(s.packet[12:], s.media.aLaw)
+		s.player.frame(s.packet[12:], s.media.codec)
 		s.header.PayloadType = s.media.audio
 	}
 	s.mu.Unlock()

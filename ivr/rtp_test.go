@@ -42,7 +42,7 @@ func sending(t *testing.T, stall map[int]time.Duration, queue []utterance, lasts
 	synctest.Test(t, func(t *testing.T) {
 		out = &sink{began: time.Now(), stall: stall}
 		s := newSession(out, nil, netip.Addr{})
-		s.negotiated(media{remote: netip.MustParseAddrPort("192.0.2.20:4000"), aLaw: true, audio: 8})
+		s.negotiated(media{remote: netip.MustParseAddrPort("192.0.2.20:4000"), codec: pcma, audio: 8})
 		if queue != nil {
 			s.play(queue)
 		}
@@ -176,7 +176,7 @@ func TestPlayerDone(t *testing.T) {
 		if closed(done) {
 			t.Fatalf("done after %d of 3 frames", i)
 		}
-		p.frame(frame, false)
+		p.frame(frame, pcmu)
 	}
 	if !closed(done) {
 		t.Error("not done after the last frame")
@@ -189,7 +189,7 @@ func TestPlayerDone(t *testing.T) {
 	if p.stop(); !closed(second) {
 		t.Error("a prompt that was cut off must be done")
 	}
-	p.frame(frame, false)
+	p.frame(frame, pcmu)
 	if want := bytes.Repeat([]byte{muLawSilence}, frameSize); !bytes.Equal(frame, want) {
 		t.Error("after a cut the next frame is not silent")
 	}
