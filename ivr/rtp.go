@@ -37,7 +37,8 @@ type session struct {
 	peer    netip.AddrPort // what peerAddr spells
 	peerUDP *net.UDPAddr   // where frames go, kept so that sending allocates nothing
 	heard   bool
-	foreign int // packets from others than the phone
+	stray   uint8 // payload type of key presses, agreed or not
+	foreign int   // packets from others than the phone
 
 	// Only the sending goroutine touches what follows.
 	header rtp.Header
@@ -61,7 +62,7 @@ func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
 // negotiated takes over what a session description settled.
 func (s *session) negotiated(m media) {
 	s.mu.Lock()
-	s.media = m
+	s.media, s.stray = m, 0
 	s.latch.expect(m.remote)
 	s.retarget()
 	s.mu.Unlock()
@@ -171,18 +172,15 @@ func (s *session) tick() {
 // receive takes one packet that came in. Audio is not looked at: only where it
 // comes from, and the keys.
 func (s *session) receive(from netip.AddrPort, b []byte) {
-	if len(b) < 12 || b[0]>>6 != 2 {
-		return
-	}
-	var p rtp.Packet
-	if p.Unmarshal(b) != nil {
+	p, ok := readRTP(b)
+	if !ok {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	event := s.media.isEvent(p.PayloadType)
-	known := event || p.PayloadType == s.media.audio || p.PayloadType == comfortNoise
-	if !s.latch.admit(from, p.SSRC, p.SequenceNumber, known, time.Now()) {
+	event := s.media.isEvent(p.pt)
+	known := event || p.pt == s.media.audio || p.pt == comfortNoise
+	if !s.latch.admit(from, p.ssrc, p.seq, known, time.Now()) {
 		s.foreign++
 		return
 	}
@@ -191,12 +189,35 @@ func (s *session) receive(from netip.AddrPort, b []byte) {
 		s.heard = true
 		close(s.first)
 	}
-	if !event {
+	switch {
+	case event:
+		s.stray = p.pt
+	case known || !s.strayEvent(p):
 		return
 	}
-	if key, ok := s.presses.packet(p.SSRC, p.SequenceNumber, p.Timestamp, p.Marker, p.Payload); ok {
+	if key, ok := s.presses.packet(p, time.Now()); ok {
 		s.keys.press(key, fromRTP)
 	}
+}
+
+// strayEvent tells whether a packet of a type that nobody agreed on is a key press
+// all the same. There are senders with a type of their own for events, whatever was
+// agreed. The type must be a dynamic one that the phone has not given another
+// meaning, and the first that is used so stays the only one, until events come with
+// the type that was agreed on. An empty payload of four bytes is no event but
+// somebody's keep-alive.
+func (s *session) strayEvent(p packet) bool {
+	if len(p.payload) != 4 || p.pt < 96 || s.stray != 0 && s.stray != p.pt || int(p.payload[0]) >= len(eventSymbols) {
+		return false
+	}
+	if p.payload[1] == 0 && p.payload[2] == 0 && p.payload[3] == 0 && !p.marker {
+		return false
+	}
+	if s.media.means(p.pt) != "" {
+		return false
+	}
+	s.stray = p.pt
+	return true
 }
 
 // addrPortReader is what *net.UDPConn adds to net.PacketConn: reading without an

@@ -249,7 +249,7 @@ func FuzzReceive(f *testing.F) {
 		from := netip.MustParseAddrPort("192.0.2.20:4000")
 		s.negotiated(media{remote: from, events: 101})
 		s.receive(from, b)
-		if _, ok := s.keys.take(); ok && (len(b) < 16 || b[1]&0x7F != 101 || b[0]>>6 != 2) {
+		if _, ok := s.keys.take(); ok && (len(b) < 16 || b[1]&0x7F < 96 || b[0]>>6 != 2) {
 			t.Errorf("a key was read from %x", b)
 		}
 	})

@@ -61,6 +61,19 @@ type media struct {
 // isEvent tells whether a payload type carries key presses.
 func (m media) isEvent(pt uint8) bool { return pt != 0 && (pt == m.events || pt == m.ours) }
 
+// means is what the phone says a payload type stands for, other than key presses;
+// "" when it does not say.
+func (m media) means(pt uint8) string {
+	if m.chosen >= len(m.streams) {
+		return ""
+	}
+	name := m.streams[m.chosen].rtpmap[strconv.Itoa(int(pt))]
+	if strings.HasPrefix(name, "TELEPHONE-EVENT") {
+		return ""
+	}
+	return name
+}
+
 // flows tells whether our audio has somewhere to go.
 func (m media) flows() bool { return m.remote.IsValid() && !m.held }
 
