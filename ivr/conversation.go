@@ -81,8 +81,8 @@ func (c *Conversation) Accept(answer []byte) error {
 }
 
 // Press reports a key that came by SIP INFO: one of 0-9, *, #, A-D. It is ignored
-// once the phone has sent keys in its audio stream (RFC 4733), because many
-// phones send both.
+// once the phone has sent keys as events of its audio stream (RFC 4733), because many
+// phones send both; and keys that are heard as tones are ignored once INFO has come.
 func (c *Conversation) Press(digit byte) {
 	if bytes.IndexByte([]byte(eventSymbols), digit) >= 0 {
 		c.session.keys.press(digit, fromINFO)
@@ -120,7 +120,7 @@ func (c *Conversation) Run(ctx context.Context) error {
 	foreign := c.session.foreign
 	c.session.mu.Unlock()
 	d.log.Info("hot-desk conversation ended", slog.String("action", d.action), slog.String("outcome", outcome),
-		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign))
+		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign), slog.String("keys", c.session.keys.way().String()))
 	return err
 }
 

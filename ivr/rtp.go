@@ -34,6 +34,7 @@ type session struct {
 	latch   latch
 	player  player
 	presses presses
+	ear     ear
 	peer    netip.AddrPort // what peerAddr spells
 	peerUDP *net.UDPAddr   // where frames go, kept so that sending allocates nothing
 	heard   bool
@@ -169,8 +170,7 @@ func (s *session) tick() {
 	s.header.Timestamp += frameSize
 }
 
-// receive takes one packet that came in. Audio is not looked at: only where it
-// comes from, and the keys.
+// receive takes one packet that came in: where it comes from, and the keys in it.
 func (s *session) receive(from netip.AddrPort, b []byte) {
 	p, ok := readRTP(b)
 	if !ok {
@@ -192,6 +192,13 @@ func (s *session) receive(from netip.AddrPort, b []byte) {
 	switch {
 	case event:
 		s.stray = p.pt
+	case p.pt == s.media.audio:
+		// Tones are heard only where the phone knows no other way: to listen to
+		// everybody's audio for them would be to hear keys where there are none.
+		if s.media.events == 0 && s.media.ours == 0 {
+			s.ear.packet(p, s.media.codec, func(key byte) { s.keys.press(key, fromAudio) })
+		}
+		return
 	case known || !s.strayEvent(p):
 		return
 	}
