@@ -253,7 +253,7 @@ func TestRealSockets(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	m := media{remote: far.LocalAddr().(*net.UDPAddr).AddrPort()}
-	c.session.negotiated(m)
+	mustNegotiate(c.session.negotiated(m))
 	hangUp, wait := run(t, c)
 	if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)

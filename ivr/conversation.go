@@ -46,13 +46,30 @@ func (c *Conversation) Describe(offer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.settled = m
-	c.session.negotiated(m)
+	if m.theirs != (sdes{}) {
+		// A phone that comes with a new key gets a new one of ours. With the old one
+		// ours stays, so that the same offer has the same answer.
+		if m.own = c.settled.own; m.theirs != c.settled.theirs {
+			m.own = ownSDES(m.theirs.tag, m.theirs.suite)
+		}
+	}
+	if err := c.take(m); err != nil {
+		return nil, err
+	}
 	return c.describe(m.answer(c.told)), nil
 }
 
+// take puts what was settled into force.
+func (c *Conversation) take(m media) error {
+	if err := c.session.negotiated(m); err != nil {
+		return fmt.Errorf("set up the audio: %w", err)
+	}
+	c.settled = m
+	return nil
+}
+
 // terms are what the phone's descriptions must fit.
-func (c *Conversation) terms() terms { return terms{local: c.told.Addr()} }
+func (c *Conversation) terms() terms { return terms{local: c.told.Addr(), secure: c.visit.Secure} }
 
 // describe writes our description; its version rises only when something else
 // than the version changed (RFC 3264 section 8).
@@ -74,10 +91,11 @@ func (c *Conversation) Accept(answer []byte) error {
 	if err != nil {
 		return err
 	}
-	m.ours = ownEvents
-	c.settled = m
-	c.session.negotiated(m)
-	return nil
+	m.ours, m.own = ownEvents, c.settled.own
+	if (m.theirs != (sdes{})) != (m.own != (sdes{})) || m.theirs.suite != m.own.suite {
+		return notAcceptable(warnTransport, "the answer is not of the transport that was offered")
+	}
+	return c.take(m)
 }
 
 // Press reports a key that came by SIP INFO: one of 0-9, *, #, A-D. It is ignored
@@ -117,10 +135,14 @@ func (c *Conversation) Run(ctx context.Context) error {
 
 	c.session.keys.clear()
 	c.session.mu.Lock()
-	foreign := c.session.foreign
+	if c.session.shield != nil {
+		clear(c.session.shield.plain) // it held key presses
+	}
+	foreign, refused, secure := c.session.foreign, c.session.refused, c.session.shield != nil
 	c.session.mu.Unlock()
 	d.log.Info("hot-desk conversation ended", slog.String("action", d.action), slog.String("outcome", outcome),
-		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign), slog.String("keys", c.session.keys.way().String()))
+		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign),
+		slog.Bool("srtp", secure), slog.Int("srtp_refused", refused), slog.String("keys", c.session.keys.way().String()))
 	return err
 }
 

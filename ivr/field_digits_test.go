@@ -33,7 +33,7 @@ func (t tone) wire(pt uint8) []byte {
 func listening(m media) (*session, func(b []byte)) {
 	m.remote = netip.MustParseAddrPort(phoneAt)
 	s := newSession(nil, nil, m.remote.Addr())
-	s.negotiated(m)
+	mustNegotiate(s.negotiated(m))
 	return s, func(b []byte) { s.receive(m.remote, b) }
 }
 

@@ -96,7 +96,7 @@ type Visit struct {
 	Reason string
 	Source netip.Addr // where the signalling came from
 	Local  netip.Addr // the address of ours that it came to
-	Secure bool       // the signalling is encrypted; reserved for SRTP
+	Secure bool       // the signalling is encrypted: SRTP may be agreed on
 	// Show, if not nil, gets a short text for the phone's display at each state. It
 	// is called from Run's goroutine and never gets a digit of a PIN.
 	Show func(string)

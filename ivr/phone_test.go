@@ -24,6 +24,8 @@ type phone struct {
 	server netip.AddrPort
 	header rtp.Header
 	heard  []rtp.Packet
+	seal   func([]byte) []byte // nil: plain RTP
+	open   func([]byte) []byte
 	times  []time.Time
 }
 
@@ -41,6 +43,9 @@ func (p *phone) send(t *testing.T, pt uint8, payload []byte) {
 	b, err := (&rtp.Packet{Header: p.header, Payload: payload}).Marshal()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.seal != nil {
+		b = p.seal(b)
 	}
 	_, _ = p.conn.WriteTo(b, net.UDPAddrFromAddrPort(p.server))
 	p.header.SequenceNumber++
@@ -79,6 +84,9 @@ func (p *phone) listen(t *testing.T) {
 		select {
 		case d := <-p.conn.inbox:
 			var packet rtp.Packet
+			if p.open != nil {
+				d.data = p.open(d.data)
+			}
 			if err := packet.Unmarshal(d.data); err != nil {
 				t.Fatal(err)
 			}
@@ -190,5 +198,11 @@ func run(t *testing.T, c *Conversation) (hangUp func(), wait func() error) {
 			t.Fatal("the conversation does not end")
 			return nil
 		}
+	}
+}
+
+func mustNegotiate(err error) {
+	if err != nil {
+		panic(err)
 	}
 }

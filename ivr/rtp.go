@@ -20,6 +20,8 @@ const maxCatchUp = 3
 // maxReadErrors in a row end the reading of a socket that is beyond repair.
 const maxReadErrors = 100
 
+const maxSealing = 10 // bytes that SRTP adds to a packet
+
 const comfortNoise = 13 // RFC 3389: never negotiated here, but phones send it
 
 // session is the audio of one call: a socket that sends a frame every 20 ms and
@@ -38,12 +40,15 @@ type session struct {
 	peer    netip.AddrPort // what peerAddr spells
 	peerUDP *net.UDPAddr   // where frames go, kept so that sending allocates nothing
 	heard   bool
-	stray   uint8 // payload type of key presses, agreed or not
-	foreign int   // packets from others than the phone
+	stray   uint8   // payload type of key presses, agreed or not
+	shield  *shield // nil: plain RTP
+	foreign int     // packets from others than the phone
+	refused int     // packets that are not sealed with the phone's key
 
 	// Only the sending goroutine touches what follows.
 	header rtp.Header
 	packet [12 + frameSize]byte
+	sealed [12 + frameSize + maxSealing]byte
 }
 
 func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
@@ -60,14 +65,26 @@ func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
 	}
 }
 
-// negotiated takes over what a session description settled.
-func (s *session) negotiated(m media) {
+// negotiated takes over what a session description settled. Keys that stay the same
+// keep their state: a counter that started again would encrypt two packets alike.
+func (s *session) negotiated(m media) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case m.theirs == (sdes{}):
+		s.shield = nil
+	case s.shield == nil || s.shield.theirs != m.theirs || s.shield.ours != m.own:
+		shield, err := newShield(m.own, m.theirs)
+		if err != nil {
+			return err
+		}
+		s.shield = shield
+	}
 	s.media, s.stray = m, 0
 	s.latch.expect(m.remote)
 	s.retarget()
-	s.mu.Unlock()
 	s.keys.poke() // the hold state may have changed
+	return nil
 }
 
 func (s *session) retarget() {
@@ -153,16 +170,21 @@ func (s *session) skip(frames int) {
 // tick sends one frame, or lets it pass while the call is on hold.
 func (s *session) tick() {
 	s.mu.Lock()
-	flows, to := s.media.flows(), s.peerUDP
+	flows, to, shield := s.media.flows(), s.peerUDP, s.shield
 	if flows {
 		s.player.frame(s.packet[12:], s.media.codec)
 		s.header.PayloadType = s.media.audio
 	}
 	s.mu.Unlock()
 	if flows {
-		if _, err := s.header.MarshalTo(s.packet[:]); err == nil {
+		_, err := s.header.MarshalTo(s.packet[:])
+		out := s.packet[:]
+		if shield != nil && err == nil {
+			out, err = shield.seal(s.sealed[:0], out)
+		}
+		if err == nil {
 			// The phone may be gone already; the BYE will tell.
-			_, _ = s.conn.WriteTo(s.packet[:], to)
+			_, _ = s.conn.WriteTo(out, to)
 		}
 		s.header.SequenceNumber++
 		s.header.Marker = false
@@ -178,6 +200,13 @@ func (s *session) receive(from netip.AddrPort, b []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.shield != nil {
+		// First of all: a packet that is not the phone's must not be latched either.
+		if p, ok = readRTP(s.shield.open(b)); !ok {
+			s.refused++
+			return
+		}
+	}
 	event := s.media.isEvent(p.pt)
 	known := event || p.pt == s.media.audio || p.pt == comfortNoise
 	if !s.latch.admit(from, p.ssrc, p.seq, known, time.Now()) {

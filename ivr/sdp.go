@@ -41,7 +41,8 @@ func (c codec) String() string {
 
 // terms are what a description must fit, beside our codecs.
 type terms struct {
-	local netip.Addr // of our sockets; not valid: either family
+	local  netip.Addr // of our sockets; not valid: either family
+	secure bool       // keys of SRTP may stand in descriptions
 }
 
 // media is what a pair of session descriptions settled.
@@ -56,6 +57,8 @@ type media struct {
 	held         bool
 	streams      []stream // of the peer's description, in order
 	chosen       int      // index of ours in streams
+	theirs       sdes     // what the phone encrypts with; none: plain RTP
+	own          sdes     // what we encrypt with
 }
 
 // isEvent tells whether a payload type carries key presses.
@@ -78,48 +81,66 @@ func (m media) means(pt uint8) string {
 func (m media) flows() bool { return m.remote.IsValid() && !m.held }
 
 // settle picks the stream and codec of a description from the phone: the first
-// stream of audio that can flow, and in it the phone's first choice that we speak.
-// When there is none the error says what kept the one that came nearest.
+// stream of audio that can flow, an encrypted one if there is any, and in it the
+// phone's first choice that we speak. When there is none the error says what kept the
+// one that came nearest.
 func settle(body []byte, t terms) (media, error) {
 	d, err := readSDP(body)
 	if err != nil {
 		return media{}, err
 	}
-	why := notAcceptable(warnMedia, "no stream of audio is offered")
-	nearest := 0
+	var plain *media
+	why, nearest := notAcceptable(warnMedia, "no stream of audio is offered"), 0
 	for i := range d.streams {
 		m, near, err := d.take(i, t)
-		if err == nil {
-			return m, nil
-		}
-		if near > nearest {
+		switch {
+		case err != nil && near > nearest:
 			nearest, why = near, err
+		case err == nil && m.theirs != (sdes{}):
+			return m, nil
+		case err == nil && plain == nil:
+			plain = &m
 		}
 	}
-	return media{}, why
+	if plain == nil {
+		return media{}, why
+	}
+	return *plain, nil
 }
 
-// take settles on one stream, or says how near it came and what is wrong with it.
+// take settles on one stream, or says how near it came and what is wrong with it. A
+// key in a stream of plain RTP means nothing (RFC 4568 section 4).
 func (d *sessionSDP) take(i int, t terms) (m media, near int, err error) {
 	s := &d.streams[i]
 	m = media{streams: d.streams, chosen: i}
+	secure := isSecure(s.proto)
+	for _, line := range s.crypto {
+		if c, ok := readCrypto(line); ok && secure && t.secure {
+			m.theirs = c
+			break
+		}
+	}
 	switch {
 	case !strings.EqualFold(s.media, "audio") || s.port == 0:
 		return m, 0, errors.ErrUnsupported
-	case !strings.EqualFold(s.proto, "RTP/AVP") && !strings.EqualFold(s.proto, "RTP/AVPF"):
-		return m, 1, notAcceptable(warnTransport, "only RTP/AVP is available here")
+	case secure && !t.secure:
+		return m, 2, notAcceptable(warnTransport, "SRTP is available here over encrypted signalling only")
+	case !secure && !strings.EqualFold(s.proto, "RTP/AVP") && !strings.EqualFold(s.proto, "RTP/AVPF"):
+		return m, 1, notAcceptable(warnTransport, "only RTP/AVP, and RTP/SAVP with SDES keys, are available here")
+	case secure && m.theirs == (sdes{}):
+		return m, 3, notAcceptable(warnAttribute, "no a=crypto line with a suite that is available here")
 	case !m.pickCodec(s):
-		return m, 2, notAcceptable(warnFormat, "only PCMU and PCMA are available here")
+		return m, 4, notAcceptable(warnFormat, "only PCMU and PCMA are available here")
 	case s.port < 0:
-		return m, 3, badOffer("an m= line has no port")
+		return m, 5, badOffer("an m= line has no port")
 	}
 	host, err := d.host(s, t.local)
 	if err != nil {
-		return m, 4, err
+		return m, 6, err
 	}
 	m.remote = netip.AddrPortFrom(host, uint16(s.port))
 	m.turn(cmp.Or(s.direction, d.direction, "sendrecv"))
-	return m, 5, nil
+	return m, 7, nil
 }
 
 // pickCodec finds the first format that we speak and the telephone-event that fits
@@ -169,7 +190,7 @@ func (m media) answer(local netip.AddrPort) []string {
 	for i, s := range m.streams {
 		list[i] = fmt.Sprintf("m=%s 0 %s %s\r\n", s.media, s.proto, strings.Join(s.formats, " "))
 	}
-	list[m.chosen] = audio(local.Port(), m.streams[m.chosen].proto, m.direction, []format{{m.audio, m.codec.String()}}, m.events)
+	list[m.chosen] = audio(local.Port(), m.streams[m.chosen].proto, m.direction, []format{{m.audio, m.codec.String()}}, m.events, m.own)
 	return list
 }
 
@@ -180,7 +201,7 @@ type format struct {
 }
 
 // audio is one stream of ours: its m= line and attributes.
-func audio(port uint16, proto, direction string, formats []format, events uint8) string {
+func audio(port uint16, proto, direction string, formats []format, events uint8, key sdes) string {
 	if events != 0 {
 		formats = append(slices.Clip(formats), format{events, "telephone-event/8000"})
 	}
@@ -196,14 +217,22 @@ func audio(port uint16, proto, direction string, formats []format, events uint8)
 	if events != 0 {
 		fmt.Fprintf(&b, "a=fmtp:%d 0-15\r\n", events)
 	}
+	if key != (sdes{}) {
+		b.WriteString(key.line())
+	}
 	fmt.Fprintf(&b, "a=ptime:20\r\na=%s\r\n", direction)
 	return b.String()
 }
 
 // offer describes what we can do. Streams of an earlier description keep their
-// places, all but ours switched off (RFC 3264 section 8).
+// places, all but ours switched off (RFC 3264 section 8), and an encrypted one stays
+// encrypted. A first offer is of plain RTP, which every phone has.
 func (m media) offer(local netip.AddrPort) []string {
-	ours := audio(local.Port(), "RTP/AVP", "sendrecv", []format{{staticPCMU, pcmu.String()}, {staticPCMA, pcma.String()}}, ownEvents)
+	proto := "RTP/AVP"
+	if len(m.streams) > 0 {
+		proto = m.streams[m.chosen].proto
+	}
+	ours := audio(local.Port(), proto, "sendrecv", []format{{staticPCMU, pcmu.String()}, {staticPCMA, pcma.String()}}, ownEvents, m.own)
 	if len(m.streams) == 0 {
 		return []string{ours}
 	}

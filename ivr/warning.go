@@ -21,6 +21,7 @@ const (
 	warnTransport = 302 // incompatible transport protocol
 	warnMedia     = 304 // media type not available
 	warnFormat    = 305 // incompatible media format
+	warnAttribute = 306 // attribute not understood
 	warnMulticast = 330
 	warnOther     = 399
 )

@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"provisioning":    {"hotdesk", "phonetemplates", "github.com/gin-gonic/gin"},
 	"sip":             {"hotdesk", "internal/paced", "sip/guard", "sip/ingress", "sip/dialog", "sip/trunk", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid", "golang.org/x/sync"},
 	"sip/trunk":       {"hotdesk", "sip/dialog", "sip/ingress", "github.com/emiago/sipgo", "github.com/icholy/digest", "github.com/google/uuid"},
-	"ivr":             {"hotdesk", "sounds", "github.com/pion/rtp", "golang.org/x/sys"},
+	"ivr":             {"hotdesk", "sounds", "github.com/pion/rtp", "github.com/pion/srtp/v3", "golang.org/x/sys"},
 	"resync":          {"hotdesk"},
 	"vault":           {"hotdesk", "github.com/alexedwards/argon2id"},
 	"journal":         {"hotdesk", "internal/paced"},
