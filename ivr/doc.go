@@ -4,7 +4,7 @@
 // In the flow it stands between sip and hotdesk: sip answers the INVITE to a
 // hot-desk code and hands the call to Attend, the dialogue (menu.go) asks for
 // what is missing, hotdesk decides, and when Run returns sip hangs up. Below the
-// dialogue lie the prompts and the 20 ms clock (player.go, rtp.go), the check of
+// dialogue lie the prompts and the 20 ms clock (player.go, rtp.go, audio.go, g722.go), the check of
 // who may speak to us (latch.go, secure.go), key presses (digits.go, inband.go, keypad.go) and
 // the session descriptions (sdpread.go, sdp.go).
 //

@@ -121,11 +121,12 @@ const (
 
 // ear hears keys in the packets of a stream. The zero value is ready.
 type ear struct {
-	tones tones
-	have  bool
-	ssrc  uint32
-	seq   uint16
-	next  uint32 // timestamp that follows what was heard
+	tones  tones
+	reader reader
+	have   bool
+	ssrc   uint32
+	seq    uint16
+	next   uint32 // timestamp that follows what was heard
 }
 
 // packet takes a packet of audio. What comes too late is lost: the tones around it
@@ -134,20 +135,16 @@ func (e *ear) packet(p packet, c codec, press func(key byte)) {
 	audio := p.audio()
 	ahead, missing := int16(p.seq-e.seq), int32(p.ts-e.next)
 	switch {
-	case !e.have || p.ssrc != e.ssrc || ahead < -maxMisorder || ahead > maxUnheard || missing < -staleAfter || ahead == 1 && missing >= maxPause:
-		e.tones = tones{}
+	case !e.have || e.reader.codec != c || p.ssrc != e.ssrc || ahead < -maxMisorder || ahead > maxUnheard || missing < -staleAfter || ahead == 1 && missing >= maxPause:
+		e.tones, e.reader = tones{}, newReader(c)
 	case ahead <= 0:
 		return
 	case ahead > 1:
 		e.tones.n = 0 // no block across the hole
 	}
 	e.have, e.ssrc, e.seq, e.next = true, p.ssrc, p.seq, p.ts+uint32(len(audio))
-	law := &muSample
-	if c == pcma {
-		law = &aSample
-	}
 	for _, b := range audio {
-		if key := e.tones.hear(law[b]); key != 0 {
+		if key := e.tones.hear(e.reader.sample(b)); key != 0 {
 			press(key)
 		}
 	}

@@ -56,10 +56,7 @@ func (p *player) stop() {
 
 // frame fills one packet's payload of frameSize bytes.
 func (p *player) frame(payload []byte, c codec) {
-	silence := byte(muLawSilence)
-	if c == pcma {
-		silence = aLawSilence
-	}
+	silence := c.silence()
 	n := 0
 	if len(p.queue) > 0 {
 		audio := p.queue[0].clip.MuLaw

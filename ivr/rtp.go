@@ -46,6 +46,7 @@ type session struct {
 	refused int     // packets that are not sealed with the phone's key
 
 	// Only the sending goroutine touches what follows.
+	writer writer
 	header rtp.Header
 	packet [12 + frameSize]byte
 	sealed [12 + frameSize + maxSealing]byte
@@ -172,11 +173,15 @@ func (s *session) tick() {
 	s.mu.Lock()
 	flows, to, shield := s.media.flows(), s.peerUDP, s.shield
 	if flows {
-		s.player.frame(s.packet[12:], s.media.codec)
+		if s.writer.codec != s.media.codec {
+			s.writer = newWriter(s.media.codec)
+		}
+		s.player.frame(s.packet[12:], s.writer.stored())
 		s.header.PayloadType = s.media.audio
 	}
 	s.mu.Unlock()
 	if flows {
+		s.writer.finish(s.packet[12:])
 		_, err := s.header.MarshalTo(s.packet[:])
 		out := s.packet[:]
 		if shield != nil && err == nil {

@@ -14,6 +14,7 @@ import (
 const (
 	staticPCMU = 0
 	staticPCMA = 8
+	staticG722 = 9
 	ownEvents  = 101
 )
 
@@ -25,10 +26,11 @@ type codec byte
 const (
 	pcmu codec = iota
 	pcma
+	g722 // only for phones that have nothing else: prompts are stored in G.711
 )
 
 // codecs are those that we speak, by their names in an a=rtpmap line.
-var codecs = map[string]codec{"PCMU/8000": pcmu, "PCMA/8000": pcma}
+var codecs = map[string]codec{"PCMU/8000": pcmu, "PCMA/8000": pcma, "G722/8000": g722}
 
 func (c codec) String() string {
 	for name, of := range codecs {
@@ -130,7 +132,7 @@ func (d *sessionSDP) take(i int, t terms) (m media, near int, err error) {
 	case secure && m.theirs == (sdes{}):
 		return m, 3, notAcceptable(warnAttribute, "no a=crypto line with a suite that is available here")
 	case !m.pickCodec(s):
-		return m, 4, notAcceptable(warnFormat, "only PCMU and PCMA are available here")
+		return m, 4, notAcceptable(warnFormat, "only PCMU, PCMA and G722 are available here")
 	case s.port < 0:
 		return m, 5, badOffer("an m= line has no port")
 	}
@@ -143,8 +145,8 @@ func (d *sessionSDP) take(i int, t terms) (m media, near int, err error) {
 	return m, 7, nil
 }
 
-// pickCodec finds the first format that we speak and the telephone-event that fits
-// it. Both have a clock of 8000 Hz; an event at another clock belongs to another
+// pickCodec finds the first format that we speak, G.722 last, and the telephone-event
+// that fits it. Both have a clock of 8000 Hz; an event at another clock belongs to another
 // codec (RFC 4733 section 2.1).
 func (m *media) pickCodec(s *stream) bool {
 	found := false
@@ -158,7 +160,7 @@ func (m *media) pickCodec(s *stream) bool {
 		switch {
 		case name == telephoneEvent && m.events == 0:
 			m.events = uint8(pt)
-		case ours && !found:
+		case ours && (!found || m.codec == g722 && c != g722):
 			found, m.audio, m.codec = true, uint8(pt), c
 		}
 	}
@@ -232,7 +234,7 @@ func (m media) offer(local netip.AddrPort) []string {
 	if len(m.streams) > 0 {
 		proto = m.streams[m.chosen].proto
 	}
-	ours := audio(local.Port(), proto, "sendrecv", []format{{staticPCMU, pcmu.String()}, {staticPCMA, pcma.String()}}, ownEvents, m.own)
+	ours := audio(local.Port(), proto, "sendrecv", []format{{staticPCMU, pcmu.String()}, {staticPCMA, pcma.String()}, {staticG722, g722.String()}}, ownEvents, m.own)
 	if len(m.streams) == 0 {
 		return []string{ours}
 	}

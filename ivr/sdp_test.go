@@ -117,7 +117,7 @@ func TestRefusedOffers(t *testing.T) {
 		want  error
 	}{
 		{"only SRTP", offerOf("m=audio 4000 RTP/SAVP 0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"), ErrNotAcceptable},
-		{"only wide-band", offerOf("m=audio 4000 RTP/AVP 9"), ErrNotAcceptable},
+		{"only compressed", offerOf("m=audio 4000 RTP/AVP 18"), ErrNotAcceptable},
 		{"only events", offerOf("m=audio 4000 RTP/AVP 101", plainEvents), ErrNotAcceptable},
 		{"only video", offerOf("m=video 4000 RTP/AVP 99"), ErrNotAcceptable},
 		{"no stream", offerOf(), ErrNotAcceptable},

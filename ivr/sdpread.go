@@ -167,6 +167,8 @@ func (s *stream) encoding(format string) string {
 	switch {
 	case name == "TELEPHONE-EVENT":
 		return telephoneEvent // the clock left out
+	case name == "G722/16000":
+		return "G722/8000" // a common mistake: RFC 3551 section 4.5.2
 	case mapped:
 		return name
 	case format == "0":
