@@ -1,5 +1,7 @@
 package ivr
 
+import g722codec "hotdeskd/ivr/g722"
+
 // silence is the byte of a G.711 law that stands for it.
 func (c codec) silence() byte {
 	if c == pcma {
@@ -12,10 +14,10 @@ func (c codec) silence() byte {
 // they are; G.722 is encoded as it leaves.
 type writer struct {
 	codec   codec
-	encoder g722Encoder
+	encoder g722codec.Encoder
 }
 
-func newWriter(c codec) writer { return writer{codec: c, encoder: newG722Encoder()} }
+func newWriter(c codec) writer { return writer{codec: c, encoder: g722codec.NewEncoder()} }
 
 // stored is the codec in which the player should give its frames.
 func (w *writer) stored() codec {
@@ -31,7 +33,7 @@ func (w *writer) finish(frame []byte) {
 		return
 	}
 	for i, b := range frame {
-		frame[i] = w.encoder.encode(int(muSample[b] * 32768))
+		frame[i] = w.encoder.Encode(int(muSample[b] * 32768))
 	}
 }
 
@@ -61,17 +63,17 @@ var muSample, aSample = func() (mu, a [256]float64) {
 // reader turns the bytes of a codec into samples from -1 to 1.
 type reader struct {
 	codec   codec
-	decoder g722Decoder
+	decoder g722codec.Decoder
 }
 
-func newReader(c codec) reader { return reader{codec: c, decoder: newG722Decoder()} }
+func newReader(c codec) reader { return reader{codec: c, decoder: g722codec.NewDecoder()} }
 
 func (r *reader) sample(b byte) float64 {
 	switch r.codec {
 	case pcma:
 		return aSample[b]
 	case g722:
-		return float64(r.decoder.decode(b)) / 32768
+		return float64(r.decoder.Decode(b)) / 32768
 	}
 	return muSample[b]
 }

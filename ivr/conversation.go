@@ -69,7 +69,13 @@ func (c *Conversation) take(m media) error {
 }
 
 // terms are what the phone's descriptions must fit.
-func (c *Conversation) terms() terms { return terms{local: c.told.Addr(), secure: c.visit.Secure} }
+func (c *Conversation) terms() terms {
+	t := terms{local: c.told.Addr(), secure: c.visit.Secure}
+	if len(c.settled.streams) > 0 {
+		t.before = &c.settled
+	}
+	return t
+}
 
 // describe writes our description; its version rises only when something else
 // than the version changed (RFC 3264 section 8).

@@ -37,9 +37,11 @@ const (
 	latchSilence = time.Second
 )
 
-// expect sets the address of a new SDP. The lock survives if nothing changed.
+// expect sets the address of a new SDP. The lock survives if nothing changed, and a
+// null address, which is a hold and not an address: after it the phone speaks from
+// where it spoke before.
 func (l *latch) expect(addr netip.AddrPort) {
-	if addr == l.expected {
+	if addr == l.expected || addr.Addr().IsUnspecified() && l.expected.IsValid() {
 		return
 	}
 	*l = latch{expected: addr, source: l.source}

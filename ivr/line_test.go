@@ -99,7 +99,7 @@ func newFakeDesk() *fakeDesk {
 	return &fakeDesk{
 		phone: hotdesk.Phone{Device: hotdesk.Device{ID: "HD0012", Type: hotdesk.HotDesk}},
 		codes: map[string]hotdesk.Code{
-			"*77*100*": {Action: hotdesk.CodeLogin, Extension: "100"},
+			"*77*100*":     {Action: hotdesk.CodeLogin, Extension: "100"},
 			"*77*100*4071": {Action: hotdesk.CodeLogin, Extension: "100", PIN: "4071"}, "*77*100*9999": {Action: hotdesk.CodeLogin, Extension: "100", PIN: "9999"},
 			"*77*104*": {Action: hotdesk.CodeLogin, Extension: "104"},
 			"*77*200*": {Action: hotdesk.CodeLogin, Extension: "200"},

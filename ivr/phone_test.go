@@ -4,6 +4,7 @@ package ivr
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"log/slog"
@@ -20,13 +21,14 @@ import (
 
 // phone is the far end of a call: it speaks SDP and RTP, and types keys.
 type phone struct {
-	conn   *memConn
-	server netip.AddrPort
-	header rtp.Header
-	heard  []rtp.Packet
-	seal   func([]byte) []byte // nil: plain RTP
-	open   func([]byte) []byte
-	times  []time.Time
+	conn      *memConn
+	server    netip.AddrPort
+	header    rtp.Header
+	heard     []rtp.Packet
+	eventType uint8               // 0 means 101
+	seal      func([]byte) []byte // nil: plain RTP
+	open      func([]byte) []byte
+	times     []time.Time
 }
 
 const phoneAt = "192.0.2.20:4000"
@@ -68,7 +70,7 @@ func (p *phone) press(t *testing.T, keys string) {
 				event[1] |= 0x80
 			}
 			p.header.Marker = n == 0
-			p.send(t, 101, event)
+			p.send(t, cmp.Or(p.eventType, 101), event)
 			time.Sleep(frameTime)
 		}
 		p.header.Marker = false

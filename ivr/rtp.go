@@ -193,6 +193,8 @@ func (s *session) tick() {
 		}
 		s.header.SequenceNumber++
 		s.header.Marker = false
+	} else {
+		s.header.Marker = true // of the first packet after it (RFC 3551 section 4.1)
 	}
 	s.header.Timestamp += frameSize
 }
@@ -229,7 +231,8 @@ func (s *session) receive(from netip.AddrPort, b []byte) {
 	case p.pt == s.media.audio:
 		// Tones are heard only where the phone knows no other way: to listen to
 		// everybody's audio for them would be to hear keys where there are none.
-		if s.media.events == 0 && s.media.ours == 0 {
+		// Nor is what comes during a hold the person's: it may be music.
+		if s.media.events == 0 && s.media.ours == 0 && !s.media.held {
 			s.ear.packet(p, s.media.codec, func(key byte) { s.keys.press(key, fromAudio) })
 		}
 		return

@@ -45,6 +45,7 @@ func (c codec) String() string {
 type terms struct {
 	local  netip.Addr // of our sockets; not valid: either family
 	secure bool       // keys of SRTP may stand in descriptions
+	before *media     // what was settled before; nil: nothing
 }
 
 // media is what a pair of session descriptions settled.
@@ -57,6 +58,7 @@ type media struct {
 	events, ours uint8
 	direction    string // ours: what we do
 	held         bool
+	off          bool     // the phone has switched the stream off: a hold
 	streams      []stream // of the peer's description, in order
 	chosen       int      // index of ours in streams
 	theirs       sdes     // what the phone encrypts with; none: plain RTP
@@ -104,10 +106,17 @@ func settle(body []byte, t terms) (media, error) {
 			plain = &m
 		}
 	}
-	if plain == nil {
-		return media{}, why
+	if plain != nil {
+		return *plain, nil
 	}
-	return *plain, nil
+	if b := t.before; nearest == 0 && b != nil && b.chosen < len(d.streams) && strings.EqualFold(d.streams[b.chosen].media, "audio") {
+		// Our stream is switched off in the middle of the call (RFC 3264 section 8.2).
+		// Some phones hold calls in this way; it comes back with its port.
+		m := *b
+		m.streams, m.direction, m.held, m.off = d.streams, "inactive", true, true
+		return m, nil
+	}
+	return media{}, why
 }
 
 // take settles on one stream, or says how near it came and what is wrong with it. A
@@ -191,6 +200,9 @@ func (m media) answer(local netip.AddrPort) []string {
 	list := make([]string, len(m.streams))
 	for i, s := range m.streams {
 		list[i] = fmt.Sprintf("m=%s 0 %s %s\r\n", s.media, s.proto, strings.Join(s.formats, " "))
+	}
+	if m.off {
+		return list
 	}
 	list[m.chosen] = audio(local.Port(), m.streams[m.chosen].proto, m.direction, []format{{m.audio, m.codec.String()}}, m.events, m.own)
 	return list

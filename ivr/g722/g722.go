@@ -1,17 +1,9 @@
-package ivr
+package g722
 
 import "math"
 
-// ITU-T G.722 at 64 kbit/s, the part of it that telephone speech needs. The codec
-// splits its 16000 samples a second into two bands of 8000 and codes each by itself.
-// Prompts have 8000 samples a second, all of them lower band: they go into that coder
-// as they are, and silence into the upper one. What comes from the phone is looked at
-// for key tones only, all of which are in the lower band too. So neither of the
-// filters that split and join the bands is needed, and an octet is a sample, as in
-// G.711. The equations and tables are those of clause 6.2 of the recommendation.
-
-// g722Band is the adaptive predictor of one band (block 4L or 4H).
-type g722Band struct {
+// band is the adaptive predictor of one band (block 4L or 4H).
+type band struct {
 	s, sz int    // prediction
 	a     [3]int // of the poles
 	b, d  [7]int // of the zeros; past differences
@@ -23,7 +15,7 @@ type g722Band struct {
 func clip16(v int) int { return min(max(v, math.MinInt16), math.MaxInt16) }
 
 // adapt takes the quantised difference d into the predictor.
-func (g *g722Band) adapt(d int) {
+func (g *band) adapt(d int) {
 	g.d[0], g.r[0], g.p[0] = d, clip16(g.s+d), clip16(g.sz+d)
 	same := func(a, b int) bool { return a < 0 == (b < 0) }
 	pick := func(c bool, v int) int {
@@ -61,9 +53,9 @@ func (g *g722Band) adapt(d int) {
 }
 
 // scale adapts the quantiser's step: log adds to the logarithm of it.
-func (g *g722Band) scale(log, limit, shift int) {
+func (g *band) scale(log, limit, shift int) {
 	g.nb = min(max((g.nb*127)>>7+log, 0), limit)
-	v, by := g722ILB[g.nb>>6&31], shift-g.nb>>11
+	v, by := ilb[g.nb>>6&31], shift-g.nb>>11
 	if by < 0 {
 		v <<= -by
 	} else {
@@ -73,33 +65,35 @@ func (g *g722Band) scale(log, limit, shift int) {
 }
 
 // lower takes the octet's six bits for the lower band into its predictor.
-func (g *g722Band) lower(code int) {
-	d := (g.det * g722QM4[code>>2]) >> 15
-	g.scale(g722WL[code>>2], 18432, 8)
+func (g *band) lower(code int) {
+	d := (g.det * qm4[code>>2]) >> 15
+	g.scale(wl[code>>2], 18432, 8)
 	g.adapt(d)
 }
 
-// g722Encoder writes speech of 8000 samples a second. Use newG722Encoder.
-type g722Encoder struct{ low, high g722Band }
+// Encoder writes speech of 8000 samples a second. Its zero
+// value is of no use.
+type Encoder struct{ low, high band }
 
-func newG722Encoder() g722Encoder {
-	return g722Encoder{low: g722Band{det: 32}, high: g722Band{det: 8}}
+// NewEncoder is a coder at the beginning of a stream.
+func NewEncoder() Encoder {
+	return Encoder{low: band{det: 32}, high: band{det: 8}}
 }
 
-// encode is the octet for a 16-bit sample.
-func (e *g722Encoder) encode(sample int) byte {
+// Encode is the octet for a 16-bit sample.
+func (e *Encoder) Encode(sample int) byte {
 	diff := clip16(sample>>1 - e.low.s)
 	size := diff
 	if diff < 0 {
 		size = -(diff + 1)
 	}
 	i := 1
-	for i < 30 && size >= (g722Q6[i]*e.low.det)>>12 {
+	for i < 30 && size >= (q6[i]*e.low.det)>>12 {
 		i++
 	}
-	code := g722Positive[i]
+	code := positive[i]
 	if diff < 0 {
-		code = g722Negative[i]
+		code = negative[i]
 	}
 	e.low.lower(code)
 
@@ -118,21 +112,23 @@ func (e *g722Encoder) encode(sample int) byte {
 	case far:
 		upper = 2
 	}
-	d := (e.high.det * g722QM2[upper]) >> 15
-	e.high.scale(g722WH[upper], 22528, 10)
+	d := (e.high.det * qm2[upper]) >> 15
+	e.high.scale(wh[upper], 22528, 10)
 	e.high.adapt(d)
 	return byte(upper<<6 | code)
 }
 
-// g722Decoder reads the lower band of speech. Use newG722Decoder.
-type g722Decoder struct{ low g722Band }
+// Decoder reads the lower band of speech. Its zero value
+// is of no use.
+type Decoder struct{ low band }
 
-func newG722Decoder() g722Decoder { return g722Decoder{low: g722Band{det: 32}} }
+// NewDecoder is a decoder at the beginning of a stream.
+func NewDecoder() Decoder { return Decoder{low: band{det: 32}} }
 
-// decode is the 16-bit sample that an octet stands for.
-func (d *g722Decoder) decode(octet byte) int {
+// Decode is the 16-bit sample that an octet stands for.
+func (d *Decoder) Decode(octet byte) int {
 	code := int(octet & 0x3F)
-	v := d.low.s + (d.low.det*g722QM6[code])>>15
+	v := d.low.s + (d.low.det*qm6[code])>>15
 	d.low.lower(code)
 	return min(max(v, -16384), 16383) << 1
 }
@@ -140,30 +136,30 @@ func (d *g722Decoder) decode(octet byte) int {
 // The tables of the lower band's quantiser and its inverses with 6 and 4 bits, of the
 // adaptation of its step, and those of the upper band.
 var (
-	g722Q6 = [30]int{
+	q6 = [30]int{
 		0, 35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714,
 		786, 858, 940, 1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919,
 	}
-	g722Negative = [31]int{
+	negative = [31]int{
 		0, 63, 62, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19,
 		18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4,
 	}
-	g722Positive = [31]int{
+	positive = [31]int{
 		0, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47,
 		46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36, 35, 34, 33, 32,
 	}
-	g722QM6 = [64]int{
+	qm6 = [64]int{
 		-136, -136, -136, -136, -24808, -21904, -19008, -16704, -14984, -13512, -12280, -11192, -10232, -9360, -8576, -7856,
 		-7192, -6576, -6000, -5456, -4944, -4464, -4008, -3576, -3168, -2776, -2400, -2032, -1688, -1360, -1040, -728,
 		24808, 21904, 19008, 16704, 14984, 13512, 12280, 11192, 10232, 9360, 8576, 7856, 7192, 6576, 6000, 5456,
 		4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728, 432, 136, -432, -136,
 	}
-	g722QM4 = [16]int{0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0}
+	qm4 = [16]int{0, -20456, -12896, -8968, -6288, -4240, -2584, -1200, 20456, 12896, 8968, 6288, 4240, 2584, 1200, 0}
 	// The recommendation's WL by way of its RL42.
-	g722WL  = [16]int{-60, 3042, 1198, 538, 334, 172, 58, -30, 3042, 1198, 538, 334, 172, 58, -30, -60}
-	g722QM2 = [4]int{-7408, -1616, 7408, 1616}
-	g722WH  = [4]int{798, -214, 798, -214} // WH by way of RH2
-	g722ILB = [32]int{
+	wl  = [16]int{-60, 3042, 1198, 538, 334, 172, 58, -30, 3042, 1198, 538, 334, 172, 58, -30, -60}
+	qm2 = [4]int{-7408, -1616, 7408, 1616}
+	wh  = [4]int{798, -214, 798, -214} // WH by way of RH2
+	ilb = [32]int{
 		2048, 2093, 2139, 2186, 2233, 2282, 2332, 2383, 2435, 2489, 2543, 2599, 2656, 2714, 2774, 2834,
 		2896, 2960, 3025, 3091, 3158, 3228, 3298, 3371, 3444, 3520, 3597, 3676, 3756, 3838, 3922, 4008,
 	}
