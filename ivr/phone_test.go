@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,6 +127,12 @@ func (p *phone) said(t *testing.T, set *sounds.Set, aLaw bool, keys ...string) b
 	return true
 }
 
+// loadSounds loads the embedded prompts once: they are read-only.
+var loadSounds = sync.OnceValues(func() (*sounds.Set, error) {
+	set, _, err := sounds.Load(nil)
+	return set, err
+})
+
 // office is a menu on a network in memory.
 type office struct {
 	net  *memNet
@@ -137,7 +144,7 @@ type office struct {
 
 func newOffice(t *testing.T, opts Options) *office {
 	t.Helper()
-	set, _, err := sounds.Load(nil)
+	set, err := loadSounds()
 	if err != nil {
 		t.Fatal(err)
 	}
