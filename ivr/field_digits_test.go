@@ -46,6 +46,7 @@ var oddSenders = map[string]sender{
 	"one timestamp, marker everywhere":                         {frozen: true, allMarker: true},
 	"one timestamp, starts without duration":                   {frozen: true, zeroStart: true},
 	"one timestamp, held long":                                 {frozen: true, frames: 90},
+	"one timestamp, short taps":                                {frozen: true, frames: 1},
 	"ends with one sequence number":                            {sameEnd: true},
 	"one timestamp, ends with one sequence number":             {frozen: true, sameEnd: true},
 	"a clock that falls back a second after each press":        {back: 59},
