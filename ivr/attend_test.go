@@ -45,7 +45,7 @@ func TestDescribeAgain(t *testing.T) {
 		t.Error("a refused re-INVITE ended the hold")
 	}
 	ours := describe(nil)
-	if _, streams, err := readSDP([]byte(ours)); err != nil || len(streams) != 2 || streams[0].media != "video" || streams[1].media != "audio" {
+	if d, err := readSDP([]byte(ours)); err != nil || len(d.streams) != 2 || d.streams[0].media != "video" || d.streams[1].media != "audio" {
 		t.Errorf("our own offer does not keep the streams in place: %v\n%s", err, ours)
 	}
 }
@@ -61,6 +61,7 @@ func TestAdvertise(t *testing.T) {
 		{"0.0.0.0", "", ""},
 		{"", "", ""},
 		{"", "2001:db8::9", "c=IN IP6 2001:db8::9"},
+		{"2001:db8::1", "198.51.100.1", "c=IN IP6 2001:db8::1"}, // audio follows the signalling
 	} {
 		advertise := func(netip.Addr) netip.Addr { a, _ := netip.ParseAddr(test.advertise); return a }
 		o := newOffice(t, Options{Advertise: advertise})
@@ -73,7 +74,11 @@ func TestAdvertise(t *testing.T) {
 			}
 			continue
 		}
-		body, err := c.Describe(offerOf(plainAudio))
+		offer := offerOf(plainAudio)
+		if strings.Contains(test.want, "IP6") {
+			offer = offerOf(plainAudio, "c=IN IP6 2001:db8::20")
+		}
+		body, err := c.Describe(offer)
 		if err != nil || !strings.Contains(string(body), test.want+"\r\n") || test.want == "" {
 			t.Errorf("%+v: %v\n%s", test, err, body)
 		}
@@ -248,7 +253,7 @@ func TestRealSockets(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	m := media{remote: far.LocalAddr().(*net.UDPAddr).AddrPort()}
-	c.session.negotiated(m)
+	mustNegotiate(c.session.negotiated(m))
 	hangUp, wait := run(t, c)
 	if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)

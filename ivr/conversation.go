@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/pion/sdp/v3"
 )
 
 // Conversation is one call. Describe, Accept and Press may be called at any time
@@ -27,7 +25,7 @@ type Conversation struct {
 	mu      sync.Mutex
 	settled media
 	version uint64
-	lines   []byte // our last description without its version, to see changes
+	lines   string // our last description without its version, to see changes
 	started bool
 	closed  bool
 	cancel  context.CancelFunc // of Run
@@ -42,54 +40,73 @@ func (c *Conversation) Describe(offer []byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(offer) == 0 {
-		return c.describe(c.settled.offer(c.told))
+		return c.describe(c.settled.offer(c.told)), nil
 	}
-	m, err := settle(offer)
+	m, err := settle(offer, c.terms())
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.describe(m.answer(c.told))
-	if err != nil {
+	if m.theirs != (sdes{}) {
+		// A phone that comes with a new key gets a new one of ours. With the old one
+		// ours stays, so that the same offer has the same answer.
+		if m.own = c.settled.own; m.theirs != c.settled.theirs {
+			m.own = ownSDES(m.theirs.tag, m.theirs.suite)
+		}
+	}
+	if err := c.take(m); err != nil {
 		return nil, err
+	}
+	return c.describe(m.answer(c.told)), nil
+}
+
+// take puts what was settled into force.
+func (c *Conversation) take(m media) error {
+	if err := c.session.negotiated(m); err != nil {
+		return fmt.Errorf("set up the audio: %w", err)
 	}
 	c.settled = m
-	c.session.negotiated(m)
-	return body, nil
+	return nil
+}
+
+// terms are what the phone's descriptions must fit.
+func (c *Conversation) terms() terms {
+	t := terms{local: c.told.Addr(), secure: c.visit.Secure}
+	if len(c.settled.streams) > 0 {
+		t.before = &c.settled
+	}
+	return t
 }
 
 // describe writes our description; its version rises only when something else
 // than the version changed (RFC 3264 section 8).
-func (c *Conversation) describe(streams []*sdp.MediaDescription) ([]byte, error) {
-	lines, err := description(c.told.Addr(), c.id, 0, streams)
-	if err != nil {
-		return nil, fmt.Errorf("describe the session: %w", err)
-	}
-	if !bytes.Equal(lines, c.lines) {
+func (c *Conversation) describe(streams []string) []byte {
+	if lines := description(c.told.Addr(), c.id, 0, streams); lines != c.lines {
 		c.version++
 		c.lines = lines
 	}
-	return description(c.told.Addr(), c.id, c.version, streams)
+	return []byte(description(c.told.Addr(), c.id, c.version, streams))
 }
 
 // Accept takes the phone's answer to an offer that Describe made. It returns
 // ErrBadOffer or ErrNotAcceptable; there is then no audio, and the caller ends
 // the call.
 func (c *Conversation) Accept(answer []byte) error {
-	m, err := settle(answer)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, err := settle(answer, c.terms())
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m.ours = ownEvents
-	c.settled = m
-	c.session.negotiated(m)
-	return nil
+	m.ours, m.own = ownEvents, c.settled.own
+	if (m.theirs != (sdes{})) != (m.own != (sdes{})) || m.theirs.suite != m.own.suite {
+		return notAcceptable(warnTransport, "the answer is not of the transport that was offered")
+	}
+	return c.take(m)
 }
 
 // Press reports a key that came by SIP INFO: one of 0-9, *, #, A-D. It is ignored
-// once the phone has sent keys in its audio stream (RFC 4733), because many
-// phones send both.
+// once the phone has sent keys as events of its audio stream (RFC 4733), because many
+// phones send both; and keys that are heard as tones are ignored once INFO has come.
 func (c *Conversation) Press(digit byte) {
 	if bytes.IndexByte([]byte(eventSymbols), digit) >= 0 {
 		c.session.keys.press(digit, fromINFO)
@@ -124,10 +141,14 @@ func (c *Conversation) Run(ctx context.Context) error {
 
 	c.session.keys.clear()
 	c.session.mu.Lock()
-	foreign := c.session.foreign
+	if c.session.shield != nil {
+		clear(c.session.shield.plain) // it held key presses
+	}
+	foreign, refused, secure := c.session.foreign, c.session.refused, c.session.shield != nil
 	c.session.mu.Unlock()
 	d.log.Info("hot-desk conversation ended", slog.String("action", d.action), slog.String("outcome", outcome),
-		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign))
+		slog.Duration("lasted", time.Since(began)), slog.Int("rtp_foreign", foreign),
+		slog.Bool("srtp", secure), slog.Int("srtp_refused", refused), slog.String("keys", c.session.keys.way().String()))
 	return err
 }
 

@@ -279,7 +279,7 @@ func TestLateOffer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := settle(offer)
+		m, err := settle(offer, terms{})
 		if err != nil || m.events != ownEvents {
 			t.Fatalf("our own offer: events %d, error %v\n%s", m.events, err, offer)
 		}

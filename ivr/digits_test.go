@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 // tone is one telephone-event packet as a phone sends it.
@@ -15,6 +16,10 @@ type tone struct {
 	marker  bool
 	payload [4]byte
 	press   int // which press of the sender it belongs to
+}
+
+func (t tone) packet() packet {
+	return packet{pt: 101, ssrc: t.ssrc, seq: t.seq, ts: t.ts, marker: t.marker, payload: t.payload[:]}
 }
 
 // sender is a phone's way to send key presses. The zero value is a textbook one
@@ -30,6 +35,9 @@ type sender struct {
 	frames    int  // of 20 ms that a key is held; 0 means 5
 	gap       int  // frames between keys; 0 means 4
 	step      int  // frames between updates; 0 means 1
+	frozen    bool // every press has the timestamp of the first
+	sameEnd   bool // the copies of the end have one sequence number
+	back      int  // frames by which the clock falls back after each press
 }
 
 const maxSegment = 65535 / frameSize * frameSize
@@ -45,6 +53,9 @@ func (s sender) send(keys string) []tone {
 		start, base := now, 0
 		add := func(duration int, end, marker bool) {
 			p := tone{ssrc: 7, seq: seq, ts: start, marker: marker && !s.noMarker || s.allMarker, press: i}
+			if s.frozen {
+				p.ts = 4711
+			}
 			if s.moving {
 				p.ts = start + uint32(duration)
 			}
@@ -74,8 +85,15 @@ func (s sender) send(keys string) []tone {
 			if s.movingEnd {
 				start += frameSize
 			}
+			if s.sameEnd {
+				seq--
+			}
+		}
+		if s.sameEnd {
+			seq++
 		}
 		now += uint32((frames + gap) * frameSize)
+		now -= uint32(s.back * frameSize)
 		seq += uint16(gap)
 	}
 	return out
@@ -93,7 +111,7 @@ func receiveAll(packets []tone) string {
 	var p presses
 	var keys []byte
 	for _, t := range packets {
-		if key, ok := p.packet(t.ssrc, t.seq, t.ts, t.marker, t.payload[:]); ok {
+		if key, ok := p.packet(t.packet(), time.Time{}); ok {
 			keys = append(keys, key)
 		}
 	}
@@ -167,13 +185,13 @@ func TestPackets(t *testing.T) {
 	}
 	var p presses
 	for n := range 4 {
-		if _, ok := p.packet(1, 1, 1, true, make([]byte, n)); ok {
+		if _, ok := p.packet(packet{ssrc: 1, seq: 1, ts: 1, marker: true, payload: make([]byte, n)}, time.Time{}); ok {
 			t.Errorf("a payload of %d bytes is a key", n)
 		}
 	}
 	for b := range 256 { // the volume, and the reserved bit, mean nothing
 		var p presses
-		if key, ok := p.packet(1, 1, 1, true, []byte{4, byte(b), 0, 160}); !ok || key != '4' {
+		if key, ok := p.packet(packet{ssrc: 1, seq: 1, ts: 1, marker: true, payload: []byte{4, byte(b), 0, 160}}, time.Time{}); !ok || key != '4' {
 			t.Errorf("volume byte %#x: key %q, %t", b, key, ok)
 		}
 	}

@@ -96,7 +96,7 @@ type Visit struct {
 	Reason string
 	Source netip.Addr // where the signalling came from
 	Local  netip.Addr // the address of ours that it came to
-	Secure bool       // the signalling is encrypted; reserved for SRTP
+	Secure bool       // the signalling is encrypted: SRTP may be agreed on
 	// Show, if not nil, gets a short text for the phone's display at each state. It
 	// is called from Run's goroutine and never gets a digit of a PIN.
 	Show func(string)
@@ -117,6 +117,11 @@ func (m *Menu) Attend(_ context.Context, v Visit) (*Conversation, error) {
 	told = told.Unmap().WithZone("")
 	if !told.IsValid() || told.IsUnspecified() {
 		return nil, fmt.Errorf("attend %s: no address to tell the phone", v.Device)
+	}
+	if local.IsValid() && !local.IsUnspecified() && local.Is4() != told.Is4() {
+		// The setting speaks of the other family. Audio follows the signalling: a
+		// phone that reaches us by one family need not have the other.
+		told = local
 	}
 	if !local.IsValid() {
 		local = netip.IPv4Unspecified()

@@ -9,9 +9,15 @@ import (
 type origin int
 
 const (
-	fromINFO origin = iota + 1 // SIP INFO
-	fromRTP                    // RFC 4733
+	fromAudio origin = iota + 1 // tones in the audio
+	fromINFO                    // SIP INFO
+	fromRTP                     // RFC 4733
 )
+
+// String is the word for the log.
+func (o origin) String() string {
+	return [...]string{"none", "audio", "info", "rtp"}[o]
+}
 
 // Many phones can be set to send every key in both ways. samePress is how far
 // apart the two reports of one press may arrive.
@@ -59,6 +65,13 @@ func (k *keypad) press(key byte, from origin) {
 	k.keys[(k.head+k.n)%maxKeys] = key
 	k.n++
 	k.poke()
+}
+
+// way is how keys came, as far as any did.
+func (k *keypad) way() origin {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.owner
 }
 
 // take returns the oldest key that was not taken yet.

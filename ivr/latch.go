@@ -10,16 +10,21 @@ import (
 // stranger who sends first must neither hear the prompts nor type keys.
 //
 //   - A packet from exactly the address and port of the SDP locks at once.
-//   - Otherwise the only host that may be learnt is the one the signalling came
-//     from, and only if the SDP names a private address or another host. It locks
-//     after four packets in a row of one stream.
+//   - Otherwise two hosts may be learnt, each by four packets in a row of one
+//     stream: the one that the SDP names, from any port, since phones and their NATs
+//     send from another port than they listen on (RFC 4961 asks them not to); and the
+//     one that the signalling came from, since the SDP may name a private address,
+//     or a public one that STUN or a gateway found out.
 //   - Once locked nothing else counts, except that the same host may change its
-//     port after a second of silence, again by four packets in a row.
+//     port after a second of silence, again by four packets in a row, and that the
+//     exact address of the SDP, if the signalling came from that host, takes over
+//     from a port that was learnt while it had not spoken yet.
 type latch struct {
 	expected netip.AddrPort // from the SDP
 	source   netip.Addr     // of the signalling
 	locked   netip.AddrPort // zero until locked
 	heard    time.Time      // last packet from locked
+	exact    bool           // expected itself was heard
 
 	candidate netip.AddrPort
 	ssrc      uint32
@@ -32,19 +37,11 @@ const (
 	latchSilence = time.Second
 )
 
-// sharedSpace is the carrier-grade NAT space (RFC 6598), private in all but name.
-func sharedSpace(a netip.Addr) bool {
-	return a.Is4() && a.As4()[0] == 100 && a.As4()[1]&0xC0 == 64
-}
-
-// reachable tells whether an address means the same host everywhere.
-func reachable(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace(a)
-}
-
-// expect sets the address of a new SDP. The lock survives if nothing changed.
+// expect sets the address of a new SDP. The lock survives if nothing changed, and a
+// null address, which is a hold and not an address: after it the phone speaks from
+// where it spoke before.
 func (l *latch) expect(addr netip.AddrPort) {
-	if addr == l.expected {
+	if addr == l.expected || addr.Addr().IsUnspecified() && l.expected.IsValid() {
 		return
 	}
 	*l = latch{expected: addr, source: l.source}
@@ -65,14 +62,14 @@ func (l *latch) admit(from netip.AddrPort, ssrc uint32, seq uint16, known bool, 
 	case from == l.locked:
 		l.heard = now
 		return true
+	case from == l.expected && (!l.locked.IsValid() || !l.exact && from.Addr() == l.source):
+		l.lock(from, now)
+		return true
 	case l.locked.IsValid():
 		if from.Addr() != l.locked.Addr() || now.Sub(l.heard) < latchSilence {
 			return false
 		}
-	case from == l.expected:
-		l.lock(from, now)
-		return true
-	case from.Addr() != l.source || l.expected.Addr() == l.source && reachable(l.source):
+	case from.Addr() != l.source && from.Addr() != l.expected.Addr():
 		return false
 	}
 	if !known {
@@ -92,4 +89,5 @@ func (l *latch) admit(from netip.AddrPort, ssrc uint32, seq uint16, known bool, 
 
 func (l *latch) lock(from netip.AddrPort, now time.Time) {
 	l.locked, l.heard, l.candidate, l.run = from, now, netip.AddrPort{}, 0
+	l.exact = l.exact || from == l.expected
 }

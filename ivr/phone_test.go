@@ -4,12 +4,14 @@ package ivr
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,11 +22,14 @@ import (
 
 // phone is the far end of a call: it speaks SDP and RTP, and types keys.
 type phone struct {
-	conn   *memConn
-	server netip.AddrPort
-	header rtp.Header
-	heard  []rtp.Packet
-	times  []time.Time
+	conn      *memConn
+	server    netip.AddrPort
+	header    rtp.Header
+	heard     []rtp.Packet
+	eventType uint8               // 0 means 101
+	seal      func([]byte) []byte // nil: plain RTP
+	open      func([]byte) []byte
+	times     []time.Time
 }
 
 const phoneAt = "192.0.2.20:4000"
@@ -41,6 +46,9 @@ func (p *phone) send(t *testing.T, pt uint8, payload []byte) {
 	b, err := (&rtp.Packet{Header: p.header, Payload: payload}).Marshal()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if p.seal != nil {
+		b = p.seal(b)
 	}
 	_, _ = p.conn.WriteTo(b, net.UDPAddrFromAddrPort(p.server))
 	p.header.SequenceNumber++
@@ -63,7 +71,7 @@ func (p *phone) press(t *testing.T, keys string) {
 				event[1] |= 0x80
 			}
 			p.header.Marker = n == 0
-			p.send(t, 101, event)
+			p.send(t, cmp.Or(p.eventType, 101), event)
 			time.Sleep(frameTime)
 		}
 		p.header.Marker = false
@@ -79,6 +87,9 @@ func (p *phone) listen(t *testing.T) {
 		select {
 		case d := <-p.conn.inbox:
 			var packet rtp.Packet
+			if p.open != nil {
+				d.data = p.open(d.data)
+			}
 			if err := packet.Unmarshal(d.data); err != nil {
 				t.Fatal(err)
 			}
@@ -116,6 +127,12 @@ func (p *phone) said(t *testing.T, set *sounds.Set, aLaw bool, keys ...string) b
 	return true
 }
 
+// loadSounds loads the embedded prompts once: they are read-only.
+var loadSounds = sync.OnceValues(func() (*sounds.Set, error) {
+	set, _, err := sounds.Load(nil)
+	return set, err
+})
+
 // office is a menu on a network in memory.
 type office struct {
 	net  *memNet
@@ -127,7 +144,7 @@ type office struct {
 
 func newOffice(t *testing.T, opts Options) *office {
 	t.Helper()
-	set, _, err := sounds.Load(nil)
+	set, err := loadSounds()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +185,7 @@ func (p *phone) offer(t *testing.T, c *Conversation, lines ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := settle(answer)
+	m, err := settle(answer, terms{})
 	if err != nil {
 		t.Fatalf("the answer cannot be used: %v\n%s", err, answer)
 	}
@@ -190,5 +207,11 @@ func run(t *testing.T, c *Conversation) (hangUp func(), wait func() error) {
 			t.Fatal("the conversation does not end")
 			return nil
 		}
+	}
+}
+
+func mustNegotiate(err error) {
+	if err != nil {
+		panic(err)
 	}
 }

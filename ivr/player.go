@@ -55,15 +55,12 @@ func (p *player) stop() {
 }
 
 // frame fills one packet's payload of frameSize bytes.
-func (p *player) frame(payload []byte, aLaw bool) {
-	silence := byte(muLawSilence)
-	if aLaw {
-		silence = aLawSilence
-	}
+func (p *player) frame(payload []byte, c codec) {
+	silence := c.silence()
 	n := 0
 	if len(p.queue) > 0 {
 		audio := p.queue[0].clip.MuLaw
-		if aLaw {
+		if c == pcma {
 			audio = p.queue[0].clip.ALaw
 		}
 		n = copy(payload, audio[min(p.pos, len(audio)):])

@@ -20,6 +20,8 @@ const maxCatchUp = 3
 // maxReadErrors in a row end the reading of a socket that is beyond repair.
 const maxReadErrors = 100
 
+const maxSealing = 10 // bytes that SRTP adds to a packet
+
 const comfortNoise = 13 // RFC 3389: never negotiated here, but phones send it
 
 // session is the audio of one call: a socket that sends a frame every 20 ms and
@@ -34,14 +36,20 @@ type session struct {
 	latch   latch
 	player  player
 	presses presses
+	ear     ear
 	peer    netip.AddrPort // what peerAddr spells
 	peerUDP *net.UDPAddr   // where frames go, kept so that sending allocates nothing
 	heard   bool
-	foreign int // packets from others than the phone
+	stray   uint8   // payload type of key presses, agreed or not
+	shield  *shield // nil: plain RTP
+	foreign int     // packets from others than the phone
+	refused int     // packets that are not sealed with the phone's key
 
 	// Only the sending goroutine touches what follows.
+	writer writer
 	header rtp.Header
 	packet [12 + frameSize]byte
+	sealed [12 + frameSize + maxSealing]byte
 }
 
 func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
@@ -58,14 +66,26 @@ func newSession(conn, rtcp net.PacketConn, source netip.Addr) *session {
 	}
 }
 
-// negotiated takes over what a session description settled.
-func (s *session) negotiated(m media) {
+// negotiated takes over what a session description settled. Keys that stay the same
+// keep their state: a counter that started again would encrypt two packets alike.
+func (s *session) negotiated(m media) error {
 	s.mu.Lock()
-	s.media = m
+	defer s.mu.Unlock()
+	switch {
+	case m.theirs == (sdes{}):
+		s.shield = nil
+	case s.shield == nil || s.shield.theirs != m.theirs || s.shield.ours != m.own:
+		shield, err := newShield(m.own, m.theirs)
+		if err != nil {
+			return err
+		}
+		s.shield = shield
+	}
+	s.media, s.stray = m, 0
 	s.latch.expect(m.remote)
 	s.retarget()
-	s.mu.Unlock()
 	s.keys.poke() // the hold state may have changed
+	return nil
 }
 
 func (s *session) retarget() {
@@ -151,38 +171,52 @@ func (s *session) skip(frames int) {
 // tick sends one frame, or lets it pass while the call is on hold.
 func (s *session) tick() {
 	s.mu.Lock()
-	flows, to := s.media.flows(), s.peerUDP
+	flows, to, shield := s.media.flows(), s.peerUDP, s.shield
 	if flows {
-		s.player.frame(s.packet[12:], s.media.aLaw)
+		if s.writer.codec != s.media.codec {
+			s.writer = newWriter(s.media.codec)
+		}
+		s.player.frame(s.packet[12:], s.writer.stored())
 		s.header.PayloadType = s.media.audio
 	}
 	s.mu.Unlock()
 	if flows {
-		if _, err := s.header.MarshalTo(s.packet[:]); err == nil {
+		s.writer.finish(s.packet[12:])
+		_, err := s.header.MarshalTo(s.packet[:])
+		out := s.packet[:]
+		if shield != nil && err == nil {
+			out, err = shield.seal(s.sealed[:0], out)
+		}
+		if err == nil {
 			// The phone may be gone already; the BYE will tell.
-			_, _ = s.conn.WriteTo(s.packet[:], to)
+			_, _ = s.conn.WriteTo(out, to)
 		}
 		s.header.SequenceNumber++
 		s.header.Marker = false
+	} else {
+		s.header.Marker = true // of the first packet after it (RFC 3551 section 4.1)
 	}
 	s.header.Timestamp += frameSize
 }
 
-// receive takes one packet that came in. Audio is not looked at: only where it
-// comes from, and the keys.
+// receive takes one packet that came in: where it comes from, and the keys in it.
 func (s *session) receive(from netip.AddrPort, b []byte) {
-	if len(b) < 12 || b[0]>>6 != 2 {
-		return
-	}
-	var p rtp.Packet
-	if p.Unmarshal(b) != nil {
+	p, ok := readRTP(b)
+	if !ok {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	event := s.media.isEvent(p.PayloadType)
-	known := event || p.PayloadType == s.media.audio || p.PayloadType == comfortNoise
-	if !s.latch.admit(from, p.SSRC, p.SequenceNumber, known, time.Now()) {
+	if s.shield != nil {
+		// First of all: a packet that is not the phone's must not be latched either.
+		if p, ok = readRTP(s.shield.open(b)); !ok {
+			s.refused++
+			return
+		}
+	}
+	event := s.media.isEvent(p.pt)
+	known := event || p.pt == s.media.audio || p.pt == comfortNoise
+	if !s.latch.admit(from, p.ssrc, p.seq, known, time.Now()) {
 		s.foreign++
 		return
 	}
@@ -191,12 +225,43 @@ func (s *session) receive(from netip.AddrPort, b []byte) {
 		s.heard = true
 		close(s.first)
 	}
-	if !event {
+	switch {
+	case event:
+		s.stray = p.pt
+	case p.pt == s.media.audio:
+		// Tones are heard only where the phone knows no other way: to listen to
+		// everybody's audio for them would be to hear keys where there are none.
+		// Nor is what comes during a hold the person's: it may be music.
+		if s.media.events == 0 && s.media.ours == 0 && !s.media.held {
+			s.ear.packet(p, s.media.codec, func(key byte) { s.keys.press(key, fromAudio) })
+		}
+		return
+	case known || !s.strayEvent(p):
 		return
 	}
-	if key, ok := s.presses.packet(p.SSRC, p.SequenceNumber, p.Timestamp, p.Marker, p.Payload); ok {
+	if key, ok := s.presses.packet(p, time.Now()); ok {
 		s.keys.press(key, fromRTP)
 	}
+}
+
+// strayEvent tells whether a packet of a type that nobody agreed on is a key press
+// all the same. There are senders with a type of their own for events, whatever was
+// agreed. The type must be a dynamic one that the phone has not given another
+// meaning, and the first that is used so stays the only one, until events come with
+// the type that was agreed on. An empty payload of four bytes is no event but
+// somebody's keep-alive.
+func (s *session) strayEvent(p packet) bool {
+	if len(p.payload) != 4 || p.pt < 96 || s.stray != 0 && s.stray != p.pt || int(p.payload[0]) >= len(eventSymbols) {
+		return false
+	}
+	if p.payload[1] == 0 && p.payload[2] == 0 && p.payload[3] == 0 && !p.marker {
+		return false
+	}
+	if s.media.means(p.pt) != "" {
+		return false
+	}
+	s.stray = p.pt
+	return true
 }
 
 // addrPortReader is what *net.UDPConn adds to net.PacketConn: reading without an

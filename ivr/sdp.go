@@ -1,187 +1,179 @@
 package ivr
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pion/sdp/v3"
-)
-
-var (
-	// ErrNotAcceptable: the offer has nothing that this server speaks, such as
-	// only wide-band codecs or only SRTP. In SIP it is 488 (RFC 3261 section 21.4.26).
-	ErrNotAcceptable = errors.New("no common codec or transport")
-	// ErrBadOffer: the session description cannot be read. In SIP it is 400.
-	ErrBadOffer = errors.New("malformed session description")
-)
-
-// Bounds of what a desk phone would ever send.
-const (
-	maxSDP     = 16 << 10
-	maxStreams = 16
 )
 
 // Payload types (RFC 3551 section 6); ownEvents is the one we name in an offer.
 const (
 	staticPCMU = 0
 	staticPCMA = 8
+	staticG722 = 9
 	ownEvents  = 101
 )
+
+const telephoneEvent = "TELEPHONE-EVENT/8000"
+
+// codec is a way to write audio. All have one byte a sample, 8000 a second.
+type codec byte
+
+const (
+	pcmu codec = iota
+	pcma
+	g722 // only for phones that have nothing else: prompts are stored in G.711
+)
+
+// codecs are those that we speak, by their names in an a=rtpmap line.
+var codecs = map[string]codec{"PCMU/8000": pcmu, "PCMA/8000": pcma, "G722/8000": g722}
+
+func (c codec) String() string {
+	for name, of := range codecs {
+		if of == c {
+			return name
+		}
+	}
+	return ""
+}
+
+// terms are what a description must fit, beside our codecs.
+type terms struct {
+	local  netip.Addr // of our sockets; not valid: either family
+	secure bool       // keys of SRTP may stand in descriptions
+	before *media     // what was settled before; nil: nothing
+}
 
 // media is what a pair of session descriptions settled.
 type media struct {
 	remote netip.AddrPort
 	audio  uint8
-	aLaw   bool
+	codec  codec
 	// events is the telephone-event payload type of the peer's description. In
 	// the dialogue of an offer of ours a phone may as well use ours.
 	events, ours uint8
 	direction    string // ours: what we do
 	held         bool
+	off          bool     // the phone has switched the stream off: a hold
 	streams      []stream // of the peer's description, in order
 	chosen       int      // index of ours in streams
-}
-
-// stream is one m= line, kept so that the streams we reject can be named again
-// in the answer (RFC 3264 section 6).
-type stream struct {
-	media, proto string
-	formats      []string
+	theirs       sdes     // what the phone encrypts with; none: plain RTP
+	own          sdes     // what we encrypt with
 }
 
 // isEvent tells whether a payload type carries key presses.
 func (m media) isEvent(pt uint8) bool { return pt != 0 && (pt == m.events || pt == m.ours) }
 
+// means is what the phone says a payload type stands for, other than key presses;
+// "" when it does not say.
+func (m media) means(pt uint8) string {
+	if m.chosen >= len(m.streams) {
+		return ""
+	}
+	name := m.streams[m.chosen].rtpmap[strconv.Itoa(int(pt))]
+	if strings.HasPrefix(name, "TELEPHONE-EVENT") {
+		return ""
+	}
+	return name
+}
+
 // flows tells whether our audio has somewhere to go.
 func (m media) flows() bool { return m.remote.IsValid() && !m.held }
 
-// readSDP parses a description. The library refuses whole descriptions for lines
-// that the standards want ignored: media types and transports that it does not
-// know, which RFC 3264 section 6 wants rejected one by one, and bandwidth types
-// (RFC 8866 section 5.8). So lines that nobody here reads are left out, and each
-// m= line is read here and stands in the library's view as a plain one.
-func readSDP(body []byte) (*sdp.SessionDescription, []stream, error) {
-	if len(body) > maxSDP {
-		return nil, nil, fmt.Errorf("%w: larger than %d bytes", ErrBadOffer, maxSDP)
-	}
-	var plain bytes.Buffer
-	var streams []stream
-	for line := range bytes.Lines(body) {
-		line := string(bytes.TrimRight(line, "\r\n"))
-		kind, value, found := strings.Cut(line, "=")
-		if !found && strings.TrimSpace(line) != "" || len(kind) > 1 {
-			return nil, nil, fmt.Errorf("%w: not a line of type=value", ErrBadOffer)
-		}
-		switch kind {
-		case "v", "o", "s", "c", "t", "a":
-			plain.WriteString(line + "\r\n")
-		case "m":
-			f := strings.Fields(value)
-			if len(f) < 4 || len(streams) == maxStreams {
-				return nil, nil, fmt.Errorf("%w: m= line", ErrBadOffer)
-			}
-			streams = append(streams, stream{media: f[0], proto: f[2], formats: f[3:]})
-			plain.WriteString("m=audio " + f[1] + " RTP/AVP " + strings.Join(f[3:], " ") + "\r\n")
-		}
-	}
-	if !bytes.HasPrefix(plain.Bytes(), []byte("v=0\r\n")) {
-		return nil, nil, fmt.Errorf("%w: it does not begin with v=0", ErrBadOffer)
-	}
-	var d sdp.SessionDescription
-	if err := d.Unmarshal(plain.Bytes()); err != nil {
-		return nil, nil, fmt.Errorf("%w: %v", ErrBadOffer, err)
-	}
-	if len(d.MediaDescriptions) != len(streams) {
-		return nil, nil, fmt.Errorf("%w: m= lines", ErrBadOffer)
-	}
-	return &d, streams, nil
-}
-
 // settle picks the stream and codec of a description from the phone: the first
-// stream of plain RTP audio, and in it the phone's first choice that we speak.
-func settle(body []byte) (media, error) {
-	d, streams, err := readSDP(body)
+// stream of audio that can flow, an encrypted one if there is any, and in it the
+// phone's first choice that we speak. When there is none the error says what kept the
+// one that came nearest.
+func settle(body []byte, t terms) (media, error) {
+	d, err := readSDP(body)
 	if err != nil {
 		return media{}, err
 	}
-	for i, md := range d.MediaDescriptions {
-		if !strings.EqualFold(streams[i].media, "audio") || !strings.EqualFold(streams[i].proto, "RTP/AVP") || md.MediaName.Port.Value == 0 {
-			continue
+	var plain *media
+	why, nearest := notAcceptable(warnMedia, "no stream of audio is offered"), 0
+	for i := range d.streams {
+		m, near, err := d.take(i, t)
+		switch {
+		case err != nil && near > nearest:
+			nearest, why = near, err
+		case err == nil && m.theirs != (sdes{}):
+			return m, nil
+		case err == nil && plain == nil:
+			plain = &m
 		}
-		m := media{streams: streams, chosen: i}
-		if !m.pickCodec(md) {
-			continue
-		}
-		addr, err := address(d, md)
-		if err != nil {
-			return media{}, err
-		}
-		m.remote = netip.AddrPortFrom(addr, uint16(md.MediaName.Port.Value))
-		m.turn(direction(d, md))
+	}
+	if plain != nil {
+		return *plain, nil
+	}
+	if b := t.before; nearest == 0 && b != nil && b.chosen < len(d.streams) && strings.EqualFold(d.streams[b.chosen].media, "audio") {
+		// Our stream is switched off in the middle of the call (RFC 3264 section 8.2).
+		// Some phones hold calls in this way; it comes back with its port.
+		m := *b
+		m.streams, m.direction, m.held, m.off = d.streams, "inactive", true, true
 		return m, nil
 	}
-	return media{}, ErrNotAcceptable
+	return media{}, why
 }
 
-// pickCodec finds the first G.711 format and the telephone-event that fits it.
-// Both run at 8000 Hz; an event at another clock belongs to another codec
-// (RFC 4733 section 2.1).
-func (m *media) pickCodec(md *sdp.MediaDescription) bool {
-	maps := map[string]string{"0": "PCMU/8000", "8": "PCMA/8000"}
-	for _, a := range md.Attributes {
-		if pt, name, ok := strings.Cut(a.Value, " "); ok && a.Key == "rtpmap" {
-			maps[pt] = strings.ToUpper(strings.TrimSuffix(strings.TrimSpace(name), "/1"))
+// take settles on one stream, or says how near it came and what is wrong with it. A
+// key in a stream of plain RTP means nothing (RFC 4568 section 4).
+func (d *sessionSDP) take(i int, t terms) (m media, near int, err error) {
+	s := &d.streams[i]
+	m = media{streams: d.streams, chosen: i}
+	secure := isSecure(s.proto)
+	for _, line := range s.crypto {
+		if c, ok := readCrypto(line); ok && secure && t.secure {
+			m.theirs = c
+			break
 		}
 	}
+	switch {
+	case !strings.EqualFold(s.media, "audio") || s.port == 0:
+		return m, 0, errors.ErrUnsupported
+	case secure && !t.secure:
+		return m, 2, notAcceptable(warnTransport, "SRTP is available here over encrypted signalling only")
+	case !secure && !strings.EqualFold(s.proto, "RTP/AVP") && !strings.EqualFold(s.proto, "RTP/AVPF"):
+		return m, 1, notAcceptable(warnTransport, "only RTP/AVP, and RTP/SAVP with SDES keys, are available here")
+	case secure && m.theirs == (sdes{}):
+		return m, 3, notAcceptable(warnAttribute, "no a=crypto line with a suite that is available here")
+	case !m.pickCodec(s):
+		return m, 4, notAcceptable(warnFormat, "only PCMU, PCMA and G722 are available here")
+	case s.port < 0:
+		return m, 5, badOffer("an m= line has no port")
+	}
+	host, err := d.host(s, t.local)
+	if err != nil {
+		return m, 6, err
+	}
+	m.remote = netip.AddrPortFrom(host, uint16(s.port))
+	m.turn(cmp.Or(s.direction, d.direction, "sendrecv"))
+	return m, 7, nil
+}
+
+// pickCodec finds the first format that we speak, G.722 last, and the telephone-event
+// that fits it. Both have a clock of 8000 Hz; an event at another clock belongs to another
+// codec (RFC 4733 section 2.1).
+func (m *media) pickCodec(s *stream) bool {
 	found := false
-	for _, format := range md.MediaName.Formats {
+	for _, format := range s.formats {
 		pt, err := strconv.ParseUint(format, 10, 7)
 		if err != nil {
 			continue
 		}
-		switch name := maps[format]; {
-		case name == "TELEPHONE-EVENT/8000" && m.events == 0:
+		name := s.encoding(format)
+		c, ours := codecs[name]
+		switch {
+		case name == telephoneEvent && m.events == 0:
 			m.events = uint8(pt)
-		case !found && (name == "PCMU/8000" || name == "PCMA/8000"):
-			found = true
-			m.audio, m.aLaw = uint8(pt), name == "PCMA/8000"
+		case ours && (!found || m.codec == g722 && c != g722):
+			found, m.audio, m.codec = true, uint8(pt), c
 		}
 	}
 	return found
-}
-
-// address is where the phone wants its audio (RFC 8866 section 5.7).
-func address(d *sdp.SessionDescription, md *sdp.MediaDescription) (netip.Addr, error) {
-	c := md.ConnectionInformation
-	if c == nil {
-		c = d.ConnectionInformation
-	}
-	if c == nil || c.Address == nil {
-		return netip.Addr{}, fmt.Errorf("%w: no c= line", ErrBadOffer)
-	}
-	addr, err := netip.ParseAddr(c.Address.Address)
-	if err != nil || addr.Zone() != "" || addr.IsMulticast() {
-		return netip.Addr{}, fmt.Errorf("%w: c= line without a unicast IP address", ErrNotAcceptable)
-	}
-	return addr.Unmap(), nil
-}
-
-// direction is the phone's own: what it does (RFC 8866 section 6.7).
-func direction(d *sdp.SessionDescription, md *sdp.MediaDescription) string {
-	for _, list := range [][]sdp.Attribute{md.Attributes, d.Attributes} {
-		for _, a := range list {
-			switch a.Key {
-			case "sendrecv", "sendonly", "recvonly", "inactive":
-				return a.Key
-			}
-		}
-	}
-	return "sendrecv"
 }
 
 // turn derives our direction from the phone's (RFC 3264 section 6.1) and whether
@@ -204,79 +196,71 @@ func (m *media) turn(theirs string) {
 // answer describes our side of what was settled: the chosen stream with the
 // phone's own payload type numbers, since many phones ignore others, and the
 // rest rejected by port 0.
-func (m media) answer(local netip.AddrPort) []*sdp.MediaDescription {
-	name := "PCMU/8000"
-	if m.aLaw {
-		name = "PCMA/8000"
-	}
-	list := make([]*sdp.MediaDescription, len(m.streams))
+func (m media) answer(local netip.AddrPort) []string {
+	list := make([]string, len(m.streams))
 	for i, s := range m.streams {
-		list[i] = &sdp.MediaDescription{MediaName: sdp.MediaName{
-			Media: s.media, Protos: strings.Split(s.proto, "/"), Formats: s.formats,
-		}}
+		list[i] = fmt.Sprintf("m=%s 0 %s %s\r\n", s.media, s.proto, strings.Join(s.formats, " "))
 	}
-	list[m.chosen] = audio(local.Port(), m.direction, []codec{{m.audio, name}}, m.events)
+	if m.off {
+		return list
+	}
+	list[m.chosen] = audio(local.Port(), m.streams[m.chosen].proto, m.direction, []format{{m.audio, m.codec.String()}}, m.events, m.own)
 	return list
 }
 
-type codec struct {
+// format is a payload type and what it means.
+type format struct {
 	pt   uint8
 	name string
 }
 
-// audio is one m= line of ours.
-func audio(port uint16, direction string, codecs []codec, events uint8) *sdp.MediaDescription {
-	md := &sdp.MediaDescription{MediaName: sdp.MediaName{
-		Media: "audio", Port: sdp.RangedPort{Value: int(port)}, Protos: []string{"RTP", "AVP"},
-	}}
-	attribute := func(key, value string) {
-		md.Attributes = append(md.Attributes, sdp.NewAttribute(key, value))
+// audio is one stream of ours: its m= line and attributes.
+func audio(port uint16, proto, direction string, formats []format, events uint8, key sdes) string {
+	if events != 0 {
+		formats = append(slices.Clip(formats), format{events, "telephone-event/8000"})
 	}
-	for _, c := range codecs {
-		pt := strconv.Itoa(int(c.pt))
-		md.MediaName.Formats = append(md.MediaName.Formats, pt)
-		attribute("rtpmap", pt+" "+c.name)
+	var b strings.Builder
+	fmt.Fprintf(&b, "m=audio %d %s", port, proto)
+	for _, f := range formats {
+		fmt.Fprintf(&b, " %d", f.pt)
+	}
+	b.WriteString("\r\n")
+	for _, f := range formats {
+		fmt.Fprintf(&b, "a=rtpmap:%d %s\r\n", f.pt, f.name)
 	}
 	if events != 0 {
-		pt := strconv.Itoa(int(events))
-		md.MediaName.Formats = append(md.MediaName.Formats, pt)
-		attribute("rtpmap", pt+" telephone-event/8000")
-		attribute("fmtp", pt+" 0-15")
+		fmt.Fprintf(&b, "a=fmtp:%d 0-15\r\n", events)
 	}
-	attribute("ptime", "20")
-	attribute(direction, "")
-	return md
+	if key != (sdes{}) {
+		b.WriteString(key.line())
+	}
+	fmt.Fprintf(&b, "a=ptime:20\r\na=%s\r\n", direction)
+	return b.String()
 }
 
 // offer describes what we can do. Streams of an earlier description keep their
-// places, all but ours switched off (RFC 3264 section 8).
-func (m media) offer(local netip.AddrPort) []*sdp.MediaDescription {
-	ours := audio(local.Port(), "sendrecv", []codec{{staticPCMU, "PCMU/8000"}, {staticPCMA, "PCMA/8000"}}, ownEvents)
+// places, all but ours switched off (RFC 3264 section 8), and an encrypted one stays
+// encrypted. A first offer is of plain RTP, which every phone has.
+func (m media) offer(local netip.AddrPort) []string {
+	proto := "RTP/AVP"
+	if len(m.streams) > 0 {
+		proto = m.streams[m.chosen].proto
+	}
+	ours := audio(local.Port(), proto, "sendrecv", []format{{staticPCMU, pcmu.String()}, {staticPCMA, pcma.String()}, {staticG722, g722.String()}}, ownEvents, m.own)
 	if len(m.streams) == 0 {
-		return []*sdp.MediaDescription{ours}
+		return []string{ours}
 	}
 	list := m.answer(local)
 	list[m.chosen] = ours
 	return list
 }
 
-// description writes a whole session description around media lines.
-func description(local netip.Addr, id, version uint64, streams []*sdp.MediaDescription) ([]byte, error) {
+// description writes a whole session description around streams.
+func description(local netip.Addr, id, version uint64, streams []string) string {
 	family := "IP4"
 	if local.Is6() {
 		family = "IP6"
 	}
-	d := sdp.SessionDescription{
-		Origin: sdp.Origin{
-			Username: "-", SessionID: id, SessionVersion: version,
-			NetworkType: "IN", AddressType: family, UnicastAddress: local.String(),
-		},
-		SessionName: "hotdeskd",
-		ConnectionInformation: &sdp.ConnectionInformation{
-			NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: local.String()},
-		},
-		TimeDescriptions:  []sdp.TimeDescription{{}},
-		MediaDescriptions: slices.Clone(streams),
-	}
-	return d.Marshal()
+	return fmt.Sprintf("v=0\r\no=- %d %d IN %s %s\r\ns=hotdeskd\r\nc=IN %s %s\r\nt=0 0\r\n%s",
+		id, version, family, local, family, local, strings.Join(streams, ""))
 }

@@ -107,4 +107,54 @@ var mutants = []mutant{
 		old: "if c.rec.Kind() != hotdesk.CallEmergency {\n		c.end(nil, Stopped)", new: "if true {\n		c.end(nil, Stopped)",
 		pkg: "./sip", run: "^TestField_E1StopLeavesEmergencyCallsAlone$",
 	},
+	{
+		name: "audio is promised to an address of the other family", file: "ivr/sdpread.go",
+		old: "!ours.IsValid() || h.Is4() == ours.Is4()", new: "true",
+		pkg: "./ivr", run: "^TestField_S23Families$",
+	},
+	{
+		name: "a line without an equals sign costs the call", file: "ivr/sdpread.go",
+		old: "		if !ok {\n			continue\n		}\n		var last", new: "		if !ok {\n			return d, badOffer(\"x\")\n		}\n		var last",
+		pkg: "./ivr", run: "^TestField_S23OddDescriptions$",
+	},
+	{
+		name: "an end of a press is no end", file: "ivr/digits.go",
+		old: "case !end && p.ended, !end", new: "case !end",
+		pkg: "./ivr", run: "^TestField_S21Timestamps$",
+	},
+	{
+		name: "packets in the wrong order begin presses", file: "ivr/digits.go",
+		old: "	case !newer:\n		return false\n", new: "",
+		pkg: "./ivr", run: "^TestField_S21BadNetworks$",
+	},
+	{
+		name: "any host may be learnt", file: "ivr/latch.go",
+		old: "case from.Addr() != l.source && from.Addr() != l.expected.Addr():", new: "case false:",
+		pkg: "./ivr", run: "^TestField_S22OtherHost$",
+	},
+	{
+		name: "a null address makes the phone unknown", file: "ivr/latch.go",
+		old: " || addr.Addr().IsUnspecified() && l.expected.IsValid()", new: "",
+		pkg: "./ivr", run: "^TestField_HoldKeepsTheLatch$",
+	},
+	{
+		name: "a key of SRTP is given over signalling in the clear", file: "ivr/sdp.go",
+		old: "case secure && !t.secure:", new: "case false:",
+		pkg: "./ivr", run: "^TestField_SRTPAnswer$",
+	},
+	{
+		name: "a packet of SRTP counts twice", file: "ivr/secure.go",
+		old: "		srtp.SRTPReplayProtection(64), ", new: "		",
+		pkg: "./ivr", run: "^TestField_SRTPForged$",
+	},
+	{
+		name: "a new key of the phone leaves ours", file: "ivr/conversation.go",
+		old: "if m.own = c.settled.own; m.theirs != c.settled.theirs {", new: "if m.own = c.settled.own; m.own == (sdes{}) {",
+		pkg: "./ivr", run: "^TestField_SRTPRekey$",
+	},
+	{
+		name: "any two tones are a key", file: "ivr/inband.go",
+		old: "if key != t.key && t.share < toneShare {", new: "if false {",
+		pkg: "./ivr", run: "^TestField_S34(Speech|Refused)$",
+	},
 }

@@ -150,7 +150,9 @@ func (b *Bench) Visit(in *Incoming, rec *Record, v Visit) {
 
 // warnings say why an offer is refused, when the attendant does (RFC 3261 section 20.43).
 func warnings(err error) []sip.Header {
-	var why interface{ Warning() (code int, text string) }
+	var why interface {
+		Warning() (code int, text string)
+	}
 	if !errors.As(err, &why) {
 		return nil
 	}
