@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"maps"
+	"net/netip"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -52,6 +53,10 @@ func trimmed(parse sip.HeaderParser) sip.HeaderParser {
 			params = h.Params
 		case *sip.ViaHeader:
 			params = h.Params
+			// The library writes an IPv4 address inside an IPv6 one without its brackets.
+			if at, err := netip.ParseAddr(h.Host); err == nil && at.Is4In6() {
+				h.Host = "[" + h.Host + "]"
+			}
 		}
 		for i, p := range params {
 			params[i] = sip.HeaderKV{K: strings.TrimSpace(p.K), V: strings.TrimSpace(p.V)}
