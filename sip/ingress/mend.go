@@ -3,6 +3,7 @@ package ingress
 import (
 	"bytes"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -43,6 +44,26 @@ func Mend(req *sip.Request) bool {
 		}
 	}
 	return true
+}
+
+// Repair writes a message anew that cannot be read: with one Content-Length, which is that
+// of the body that came, and without lines that are no headers; nil when there is no end
+// of the headers. It is for calls that must not be refused.
+func Repair(data []byte) []byte {
+	head, body, ok := bytes.Cut(data, []byte("\r\n\r\n"))
+	if !ok {
+		return nil
+	}
+	var out []byte
+	for i, line := range bytes.Split(head, []byte("\r\n")) {
+		name, _, header := bytes.Cut(line, []byte(":"))
+		name = bytes.ToLower(bytes.TrimSpace(name))
+		if i > 0 && (!header || len(name) == 0 || string(name) == "content-length" || string(name) == "l") {
+			continue
+		}
+		out = append(append(out, line...), "\r\n"...)
+	}
+	return append(append(out, "Content-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"...), body...)
 }
 
 var anyURI = regexp.MustCompile(`(?i)sips?:[^@<>"\s]*@[^<>;"\s]+`)

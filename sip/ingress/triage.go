@@ -39,6 +39,15 @@ func (t *Triage) Look(data []byte, broken bool) (msg sip.Message, answer []byte,
 	return nil, answer, port
 }
 
+// Read is Look without an answer.
+func (t *Triage) Read(data []byte) sip.Message {
+	msg, err := t.parser.ParseSIP(data)
+	if err != nil {
+		return nil
+	}
+	return msg
+}
+
 // Answer writes a response to a request that nobody else reads; nil when there is
 // nothing to be answered, or nobody could match an answer to it. port is as in Look.
 func Answer(data []byte, status int, reason string) (answer []byte, port uint16) {

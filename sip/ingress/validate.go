@@ -152,6 +152,16 @@ func Clean(s string) string {
 	return s
 }
 
+// maxHeader is the longest header that is passed on.
+const maxHeader = 1024
+
+// Whole makes the value of a header safe to be passed on: without control characters.
+// false when it is too long; cut, it might be one that nobody can read.
+func Whole(s string) (string, bool) {
+	s = clean(s)
+	return s, len(s) <= maxHeader
+}
+
 func contains(list []string, s string) bool {
 	for _, x := range list {
 		if x == s {
