@@ -2,6 +2,10 @@ package dialog
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -54,6 +58,9 @@ type Net struct {
 	// Follow is the way to where a PBX's route set or remote target points, for a dialog
 	// whose other end was heard on a flow; nil: back on the flow.
 	Follow func(from Flow, next sip.Uri) Flow
+
+	keyed sync.Once
+	key   [32]byte // of branches
 
 	mu      sync.Mutex
 	leaving int           // CANCELs and BYEs of branches that are on their way
@@ -139,7 +146,7 @@ func (n *Net) prepare(req *sip.Request, f Flow) error {
 		via := &sip.ViaHeader{
 			ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: f.Transport, Host: n.Host, Port: n.Local[f.Transport].Port, Params: sip.NewParams(),
 		}
-		via.Params.Add("branch", sip.GenerateBranchN(16))
+		via.Params.Add("branch", n.branch(f))
 		via.Params.Add("rport", "")
 		req.PrependHeader(via)
 	}
@@ -154,6 +161,29 @@ func (n *Net) prepare(req *sip.Request, f Flow) error {
 		return fmt.Errorf("%w: %s", ErrFlowGone, f)
 	}
 	return n.Connect(f)
+}
+
+// branch makes a branch that says to which host the request goes, for nobody but us.
+func (n *Net) branch(f Flow) string {
+	nonce := sip.GenerateBranchN(16)
+	return nonce + "." + n.seal(nonce, f)
+}
+
+// SentTo tells whether the request with a branch of ours went to the host of a flow.
+func (n *Net) SentTo(branch string, f Flow) bool {
+	dot := strings.LastIndexByte(branch, '.')
+	return dot >= 0 && hmac.Equal([]byte(n.seal(branch[:dot], f)), []byte(branch[dot+1:]))
+}
+
+func (n *Net) seal(nonce string, f Flow) string {
+	n.keyed.Do(func() { _, _ = rand.Read(n.key[:]) }) // never fails (Go 1.24)
+	mac := hmac.New(sha256.New, n.key[:])
+	host := f.Remote
+	if addr := HostOf(f.Remote); addr.IsValid() {
+		host = addr.String()
+	}
+	mac.Write([]byte(nonce + " " + host))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
 }
 
 // Alive tells whether a flow's connection is open; a flow without one always is.

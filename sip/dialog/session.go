@@ -90,7 +90,7 @@ func AcceptedSession(res *sip.Response) Session {
 	if !ok || seconds <= 0 {
 		return Session{}
 	}
-	return Session{Interval: time.Duration(seconds) * time.Second, Refresh: refresher != "uas"}
+	return Session{Interval: max(MinSE, time.Duration(seconds)*time.Second), Refresh: refresher != "uas"}
 }
 
 // RefreshHeaders ask for the same again, in a refresh of ours.

@@ -243,11 +243,25 @@ func (b *Branch) provisional(res *sip.Response) {
 	if res.StatusCode == 100 {
 		return
 	}
+	if b.crowded(res) {
+		return
+	}
 	d := b.dialogOf(res)
 	if d != nil && !b.reliable(d, res) {
 		return // it came before
 	}
 	b.tell(Progress{Response: res, Dialog: d})
+}
+
+// maxEarly is how many early dialogs one INVITE may make.
+const maxEarly = 32
+
+// crowded tells whether a response would make one more early dialog than may be.
+func (b *Branch) crowded(res *sip.Response) bool {
+	tag, _ := Param(res.To().Params, "tag")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.early[tag] == nil && len(b.early) >= maxEarly
 }
 
 // dialogOf is the dialog that a response makes or belongs to; nil when it has no tag.
@@ -394,6 +408,22 @@ func (b *Branch) Cancel(reasons ...string) {
 	if now {
 		b.sendCancel()
 	}
+}
+
+// ErrLeft: the party has hung up before it had answered.
+var ErrLeft = errors.New("left before it answered")
+
+// Leave ends the branch because its party has left, and tells the owner so. It does
+// nothing to a party whose 2xx was taken.
+func (b *Branch) Leave() {
+	b.mu.Lock()
+	taken := b.taken != nil
+	b.mu.Unlock()
+	if taken {
+		return
+	}
+	b.Cancel()
+	b.tell(Progress{Err: ErrLeft})
 }
 
 func (b *Branch) isCancelled() bool {
