@@ -24,6 +24,8 @@ type call struct {
 	mu    sync.Mutex
 	setup *setup // while it is early; nil afterwards
 	over  bool
+	gone  bool          // left is closed
+	left  chan struct{} // closed when the callee has left before it was confirmed
 	done  chan struct{} // closed when the call is over
 	busy  chan struct{} // one re-INVITE or UPDATE at a time
 }
@@ -55,12 +57,31 @@ func (s *side) setDialog(d *dialog.Dialog) {
 	s.peer = d
 }
 
-// confirm makes the call of an early one.
-func (c *call) confirm() {
+// confirm makes the call of an early one; false when the callee has left.
+func (c *call) confirm() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setup = nil
+	return !c.gone
 }
+
+// leave notes that the callee has left an early call; false when it is none any more.
+func (c *call) leave() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.setup == nil {
+		return false
+	}
+	if !c.gone {
+		c.gone = true
+		close(c.left)
+	}
+	return true
+}
+
+// lasting tells whether silence, or a confirmation that is missing, is no reason to end
+// the call: people may be talking all the same.
+func (c *call) lasting() bool { return c.rec.Kind() == hotdesk.CallEmergency }
 
 // early is the set-up while nobody has answered; nil afterwards.
 func (c *call) early() *setup {
@@ -110,6 +131,16 @@ func (c *call) end(by *side, reason string, reasons ...string) {
 	wg.Wait()
 }
 
+// close ends a call that nobody has to be told about; its record has ended.
+func (c *call) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.over = true
+		close(c.done)
+	}
+}
+
 // Stopped is the reason in the records of calls that the server's stop has ended.
 const Stopped = "server stopped"
 
@@ -120,13 +151,8 @@ func (c *call) stop() {
 		c.end(nil, Stopped)
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.over {
-		c.over = true
-		c.rec.End("answered", Stopped)
-		close(c.done)
-	}
+	c.rec.End("answered", Stopped) // nothing when it is over
+	c.close()
 }
 
 // Acked takes the ACK to a 2xx of ours.
@@ -176,12 +202,12 @@ func (s *side) Request(req *sip.Request, tx sip.ServerTransaction) {
 func (s *side) bye(reasons []string) {
 	setup := s.call.early()
 	switch {
-	case setup == nil:
-		s.call.end(s, "", reasons...)
-	case s == s.call.a:
+	case setup != nil && s == s.call.a:
 		setup.bye(reasons)
+	case setup != nil && s.call.leave():
+		s.branch.Leave()
 	default:
-		s.branch.Cancel()
+		s.call.end(s, "", reasons...)
 	}
 }
 
@@ -217,7 +243,7 @@ func (s *side) relay(req *sip.Request, tx sip.ServerTransaction) {
 		c.Respond(req, tx, 503, "Service Unavailable", nil)
 		return
 	}
-	c.Respond(req, tx, res.StatusCode, res.Reason, nil)
+	c.Respond(req, tx, res.StatusCode, phrase(res), nil)
 	if gone(res.StatusCode) && c.early() == nil && req.Method != sip.MESSAGE && res.StatusCode == 481 {
 		c.end(s.other, "")
 	}

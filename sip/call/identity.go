@@ -24,7 +24,9 @@ func (s *side) identity(msg sip.Message) (headers []sip.Header) {
 		return nil
 	}
 	for _, h := range msg.GetHeaders("P-Asserted-Identity") {
-		headers = append(headers, sip.NewHeader("P-Asserted-Identity", ingress.Clean(h.Value())))
+		if text, ok := ingress.Whole(h.Value()); ok {
+			headers = append(headers, sip.NewHeader("P-Asserted-Identity", text))
+		}
 	}
 	return headers
 }
@@ -73,7 +75,9 @@ var alerts = []string{"Alert-Info", "Call-Info", "Answer-Mode", "Priv-Answer-Mod
 func Alerts(req *sip.Request) (headers []sip.Header) {
 	for _, name := range alerts {
 		for _, h := range req.GetHeaders(name) {
-			headers = append(headers, sip.NewHeader(name, ingress.Clean(h.Value())))
+			if text, ok := ingress.Whole(h.Value()); ok {
+				headers = append(headers, sip.NewHeader(name, text))
+			}
 		}
 	}
 	return headers
@@ -90,7 +94,9 @@ func passed(s *side, msg sip.Message, names ...string) (headers []sip.Header) {
 			continue
 		}
 		for _, h := range msg.GetHeaders(name) {
-			headers = append(headers, sip.NewHeader(name, ingress.Clean(h.Value())))
+			if text, ok := ingress.Whole(h.Value()); ok {
+				headers = append(headers, sip.NewHeader(name, text))
+			}
 		}
 	}
 	return headers

@@ -101,7 +101,7 @@ func (s *side) reinvite(req *sip.Request, tx sip.ServerTransaction, session dial
 	if !offered && confirmed != nil {
 		s.confirmed(m.Confirm(ingress.SDP(confirmed)))
 	}
-	if errors.Is(err, errNoACK) {
+	if errors.Is(err, errNoACK) && !c.lasting() {
 		c.end(nil, "")
 		return
 	}
@@ -129,14 +129,15 @@ func (s *side) refuseModify(req *sip.Request, tx sip.ServerTransaction, res *sip
 	default:
 		var headers []sip.Header
 		for _, name := range []string{"Warning", "Retry-After"} {
-			for _, h := range res.GetHeaders(name) {
-				headers = append(headers, sip.NewHeader(name, ingress.Clean(h.Value())))
-			}
+			headers = append(headers, passed(s.other, res, name)...)
 		}
-		c.Respond(req, tx, res.StatusCode, res.Reason, nil, headers...)
-		if res.StatusCode != 481 && res.StatusCode != 408 {
+		c.Respond(req, tx, res.StatusCode, phrase(res), nil, headers...)
+		if res.StatusCode != 481 && (res.StatusCode != 408 || c.lasting()) {
 			return
 		}
+	}
+	if err != nil && c.lasting() {
+		return
 	}
 	if c.early() == nil {
 		c.end(s.other, "")

@@ -91,18 +91,22 @@ var phrases = map[int]string{
 	480: "Temporarily Unavailable", 482: "Loop Detected", 483: "Too Many Hops", 484: "Address Incomplete", 485: "Ambiguous",
 	486: "Busy Here", 488: "Not Acceptable Here", 500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway",
 	503: "Service Unavailable", 504: "Server Time-out", 606: "Not Acceptable",
-	180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 199: "Early Dialog Terminated",
+	200: "OK", 202: "Accepted", 400: "Bad Request", 405: "Method Not Allowed", 415: "Unsupported Media Type", 469: "Bad Info Package", 481: "Call/Transaction Does Not Exist",
+	489: "Bad Event", 491: "Request Pending", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 199: "Early Dialog Terminated",
 }
 
-// phrase is a response's own reason phrase, if the status has no common one.
+// phrase is the reason phrase of a response that is passed on; what somebody writes
+// there of its own may be anything.
 func phrase(res *sip.Response) string {
-	return cmp.Or(phrases[res.StatusCode], ingress.Clean(res.Reason), "Unknown")
+	return cmp.Or(phrases[res.StatusCode], "Unknown")
 }
 
 // reasonsOf lists the values of a message's Reason headers (RFC 3326).
 func reasonsOf(msg sip.Message) (all []string) {
 	for _, h := range msg.GetHeaders("Reason") {
-		all = append(all, ingress.Clean(h.Value()))
+		if text, ok := ingress.Whole(h.Value()); ok {
+			all = append(all, text)
+		}
 	}
 	return all
 }

@@ -90,11 +90,16 @@ func (r *reliable) acknowledge(prack *sip.Request, cseq uint32) bool {
 	return true
 }
 
-// prackWait is how long the answer of a call waits for the last PRACK.
-const prackWait = 4 * time.Second
+// prackWait is how long the answer of a call waits for the last PRACK, and
+// prackWaitEmergency that of an emergency call.
+const (
+	prackWait          = 4 * time.Second
+	prackWaitEmergency = t1
+)
 
-// wait waits until what was sent is acknowledged: a 2xx must not overtake it.
-func (r *reliable) wait(ctx context.Context) {
+// wait waits until what was sent is acknowledged: a 2xx must not overtake it. It ends
+// when the caller gives up or the callee leaves.
+func (r *reliable) wait(ctx context.Context, atMost time.Duration, gaveUp, left <-chan struct{}) {
 	r.mu.Lock()
 	acked := r.acked
 	r.queued = nil
@@ -102,11 +107,13 @@ func (r *reliable) wait(ctx context.Context) {
 	if acked == nil {
 		return
 	}
-	enough := time.NewTimer(prackWait)
+	enough := time.NewTimer(atMost)
 	defer enough.Stop()
 	select {
 	case <-acked:
 	case <-enough.C:
+	case <-gaveUp:
+	case <-left:
 	case <-ctx.Done():
 	}
 }

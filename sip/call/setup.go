@@ -85,6 +85,7 @@ type setup struct {
 
 	calls     map[early]*call // of the early dialogs
 	branches  map[*dialog.Branch]hotdesk.DeviceID
+	rung      map[string]bool // by label
 	redirects int
 	trunk     bool          // some target was a PBX
 	rang      bool          // somebody was heard ringing
@@ -125,7 +126,7 @@ func (s *setup) dialogFor(p dialog.Progress) *call {
 	req := s.in.Req.Clone()
 	req.To().Params = req.To().Params.Clone()
 	req.To().Params.Add("tag", tag)
-	c := &call{Bench: s.Bench, rec: s.rec, life: s.in.Life, setup: s, invite: req, done: make(chan struct{}), busy: make(chan struct{}, 1)}
+	c := &call{Bench: s.Bench, rec: s.rec, life: s.in.Life, setup: s, invite: req, done: make(chan struct{}), left: make(chan struct{}), busy: make(chan struct{}, 1)}
 	c.a = &side{call: c, device: s.in.Device, trusted: s.in.PBX, peer: dialog.NewUAS(s.Net, s.in.Peer, req, tag, s.Contact(dialog.FlowOf(s.in.Req)))}
 	c.b = &side{call: c, peer: p.Dialog, other: c.a, trusted: strings.HasPrefix(p.Branch.Label, TrunkLabel), self: s.called, branch: p.Branch}
 	c.a.other = c.b
@@ -184,7 +185,7 @@ func (s *setup) isCancelled() bool {
 func (s *setup) ring(groups [][]dialog.Target) {
 	events, owner := make(chan dialog.Progress), make(chan struct{})
 	defer close(owner)
-	s.branches = map[*dialog.Branch]hotdesk.DeviceID{}
+	s.branches, s.rung = map[*dialog.Branch]hotdesk.DeviceID{}, map[string]bool{}
 	limit, patience := time.NewTimer(RingFor), time.NewTimer(QuietFor)
 	defer limit.Stop()
 	defer patience.Stop()
@@ -244,6 +245,10 @@ func (s *setup) start(group []dialog.Target, events chan dialog.Progress, owner 
 	for _, t := range group {
 		t.Body = s.offer
 		trunk := strings.HasPrefix(t.Label, TrunkLabel)
+		if !trunk && s.rung[t.Label] {
+			continue // two phones have sent the caller on to the same third
+		}
+		s.rung[t.Label] = true
 		s.trunk = s.trunk || trunk
 		b := s.Net.Ring(s.in.Life, t, events, owner)
 		all = append(all, b)
@@ -372,8 +377,23 @@ func (s *setup) establish() {
 		c.end(c.a, "", s.reasons...)
 		return
 	}
-	s.reliable.wait(c.life)
-	c.confirm()
+	patience := prackWait
+	if s.rec.Kind() == hotdesk.CallEmergency {
+		patience = prackWaitEmergency
+	}
+	s.reliable.wait(c.life, patience, s.cancelled, c.left)
+	if !c.confirm() { // the callee left before the caller had its answer
+		s.Respond(c.invite, s.in.Tx, 480, "Temporarily Unavailable", nil)
+		s.rec.End("no-answer", "")
+		c.close()
+		return
+	}
+	if s.isCancelled() {
+		s.refuseCancelled()
+		s.rec.End("cancelled", "")
+		c.end(c.a, "", s.reasons...)
+		return
+	}
 	ack := c.a.acks.expect(s.in.Req.CSeq().SeqNo)
 	ctx, stop := c.until(s.cancelled)
 	s.rec.answered(s.answeredBy())
@@ -394,7 +414,9 @@ func (s *setup) establish() {
 		c.end(c.a, "", s.reasons...)
 		return
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if unheard := errors.Is(err, errNoACK) && !late && s.rec.Kind() == hotdesk.CallEmergency; unheard {
+		s.Log.Warn("the caller of an emergency call never confirmed it; people may be talking", "device", string(s.in.Device))
+	} else if err != nil && !errors.Is(err, context.Canceled) {
 		s.Log.Info("caller never confirmed the call", "err", err)
 		c.end(nil, "")
 	}

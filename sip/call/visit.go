@@ -206,9 +206,10 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 	defer v.mu.Unlock()
 	v.peer.Refresh(req)
 	var sdp []byte
+	offer := ingress.SDP(req) // of several parts, maybe
 	var err error
-	if req.Method == sip.INVITE || len(req.Body()) > 0 {
-		sdp, err = v.conv.Describe(ingress.SDP(req))
+	if req.Method == sip.INVITE || len(offer) > 0 {
+		sdp, err = v.conv.Describe(offer)
 	}
 	if err != nil {
 		v.Respond(req, tx, 488, "Not Acceptable Here", nil, warnings(err)...)
@@ -222,7 +223,7 @@ func (v *visit) modify(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	confirmed, err := v.accept(v.ctx, tx, res, v.acks.expect(req.CSeq().SeqNo))
-	if err == nil && len(req.Body()) == 0 {
+	if err == nil && len(offer) == 0 {
 		err = v.conv.Accept(ingress.SDP(confirmed))
 	}
 	if err != nil && v.ctx.Err() == nil {
