@@ -125,11 +125,11 @@ func (e *Edge) admit(req *sip.Request, tx sip.ServerTransaction) (*ticket, bool)
 // overheard.
 type invites struct {
 	mu   sync.Mutex
-	from map[string]netip.Addr // by branch and sent-by
+	from map[string]netip.Addr // by inviteKey
 }
 
 func (i *invites) begin(req *sip.Request) (end func()) {
-	key, from := branchOf(req), dialog.HostOf(req.Source())
+	key, from := inviteKey(req), dialog.HostOf(req.Source())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.from[key] = from
@@ -144,8 +144,28 @@ func (i *invites) begin(req *sip.Request) (end func()) {
 func (i *invites) strange(cancel *sip.Request, from netip.Addr) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	sent, known := i.from[branchOf(cancel)]
+	sent, known := i.from[inviteKey(cancel)]
 	return known && sent != from.Unmap()
+}
+
+// inviteKey is what the library knows an INVITE by: read in any other way than it does,
+// a CANCEL that is written a little differently would pass here and find its call there.
+func inviteKey(req *sip.Request) string {
+	invite := sip.NewRequest(sip.INVITE, req.Recipient)
+	if via := req.Via(); via != nil {
+		invite.AppendHeader(via)
+	}
+	if from := req.From(); from != nil {
+		invite.AppendHeader(from)
+	}
+	if id := req.CallID(); id != nil {
+		invite.AppendHeader(id)
+	}
+	if cseq := req.CSeq(); cseq != nil {
+		invite.AppendHeader(&sip.CSeqHeader{SeqNo: cseq.SeqNo, MethodName: sip.INVITE})
+	}
+	key, _ := sip.ServerTxKeyMake(invite) // empty: the library finds nothing either
+	return key
 }
 
 // branchOf is what a server transaction is known by (RFC 3261 section 17.2.3).
@@ -162,11 +182,19 @@ func branchOf(req *sip.Request) string {
 func (e *Edge) inspect(network string, from netip.AddrPort, raw []byte, broken bool) guard.Verdict {
 	data := ingress.Normalise(network, from, raw)
 	msg, answer, port := e.triage.Look(data, broken)
+	if msg == nil && !broken {
+		if mended := ingress.Repair(data); mended != nil {
+			if req, ok := e.triage.Read(mended).(*sip.Request); ok && e.mayBeEmergency(req) {
+				data, msg = mended, req
+			}
+		}
+	}
 	if msg == nil {
 		return guard.Verdict{Drop: answer == nil, Answer: answer, Port: port}
 	}
 	if res, ok := msg.(*sip.Response); ok {
-		return guard.Verdict{Drop: e.secondFinal(res, dialog.Flow{Transport: network, Remote: from.String()})}
+		f := dialog.Flow{Transport: network, Remote: from.String()}
+		return guard.Verdict{Drop: e.foreign(res, f) || e.secondFinal(res, f)}
 	}
 	req, ok := msg.(*sip.Request)
 	if ok && req.IsCancel() && e.invites.strange(req, from.Addr()) {
@@ -207,7 +235,7 @@ func (e *Edge) mayBeEmergency(req *sip.Request) bool {
 		return false
 	}
 	if to := req.To(); to != nil {
-		if _, inside := dialog.Param(to.Params, "tag"); inside {
+		if tag, _ := dialog.Param(to.Params, "tag"); tag != "" {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"hotdeskd/sip/dialog"
+	"hotdeskd/sip/trunk"
 )
 
 // far is where PBXes have pointed our requests inside dialogs: a Contact or Record-Route
@@ -32,6 +33,8 @@ const (
 	maxFar     = 256
 	farFor     = time.Minute
 	lookupWait = 2 * time.Second
+	// lookupPatience is how long a request waits for it.
+	lookupPatience = 300 * time.Millisecond
 )
 
 func newFar() *far { return &far{flows: map[dialog.Flow]string{}, names: map[string]found{}} }
@@ -45,26 +48,43 @@ func (t *far) known(f dialog.Flow) (string, bool) {
 }
 
 // lookup finds the address of a name; invalid when it cannot.
-func (t *far) lookup(ctx context.Context, name string, now time.Time) netip.Addr {
+//
+// Whoever waits, an answer to an emergency call perhaps, does not wait long: what comes
+// later is good for the next request.
+func (t *far) lookup(ctx context.Context, resolver trunk.Resolver, name string, now time.Time) netip.Addr {
 	t.mu.Lock()
 	f, ok := t.names[name]
 	t.mu.Unlock()
 	if ok && now.Sub(f.at) < farFor {
 		return f.addr
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookupWait)
-	defer cancel()
-	f = found{at: now}
-	if all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name); err == nil && len(all) > 0 {
-		f.addr = all[0].Unmap()
+	if resolver == nil {
+		resolver = net.DefaultResolver
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.names) >= maxFar {
-		clear(t.names)
+	answer := make(chan netip.Addr, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, lookupWait)
+		defer cancel()
+		f := found{at: now}
+		if all, err := resolver.LookupNetIP(ctx, "ip", name); err == nil && len(all) > 0 {
+			f.addr = all[0].Unmap()
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if len(t.names) >= maxFar {
+			clear(t.names)
+		}
+		t.names[name] = f
+		answer <- f.addr
+	}()
+	patience := time.NewTimer(lookupPatience)
+	defer patience.Stop()
+	select {
+	case addr := <-answer:
+		return addr
+	case <-patience.C:
+		return netip.Addr{}
 	}
-	t.names[name] = f
-	return f.addr
 }
 
 // farFlow is the way of a request inside a PBX's dialog: to the first route, or the
@@ -86,7 +106,7 @@ func (e *Edge) farFlow(from dialog.Flow, next sip.Uri) dialog.Flow {
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		if addr = e.far.lookup(e.ctx, host, e.Now()); !addr.IsValid() {
+		if addr = e.far.lookup(e.ctx, e.Resolver, host, e.Now()); !addr.IsValid() {
 			return from
 		}
 	}

@@ -18,6 +18,9 @@ type finals struct {
 	turn     time.Time
 }
 
+// maxFinals bounds a generation.
+const maxFinals = 1 << 16
+
 // finalsFor is how long a transaction may last (timer B and F, 64*T1).
 const finalsFor = 32 * time.Second
 
@@ -33,10 +36,27 @@ func (f *finals) other(key string, status int, now time.Time) bool {
 		first, ok = f.old[key]
 	}
 	if !ok {
+		if len(f.now) >= maxFinals { // whoever can write a PBX's address can fill it
+			clear(f.now)
+		}
 		f.now[key] = status
 		return false
 	}
 	return first != status
+}
+
+// foreign tells whether a response comes from elsewhere than its request went: from
+// somebody who has overheard it. A PBX may answer from any of its addresses.
+func (e *Edge) foreign(res *sip.Response, f dialog.Flow) bool {
+	via := res.Via()
+	if via == nil {
+		return false
+	}
+	if branch, _ := via.Params.Get("branch"); e.net == nil || e.net.SentTo(branch, f) {
+		return false
+	}
+	_, pbx := e.pbx.Sender(f)
+	return !pbx
 }
 
 // secondFinal tells whether a response of a PBX comes after another final one to the

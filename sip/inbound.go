@@ -24,7 +24,7 @@ func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX
 	if user != "" {
 		number = string(user)
 	}
-	if len(req.GetHeaders("Diversion"))+len(req.GetHeaders("History-Info")) > maxDiversions {
+	if diversions(req) > maxDiversions {
 		e.respond(req, tx, 482, "Loop Detected", nil)
 		return
 	}
@@ -41,6 +41,18 @@ func (e *Edge) fromPBX(req *sip.Request, tx sip.ServerTransaction, p hotdesk.PBX
 	}
 	e.Log.Info("call from the PBX refused", "pbx", p.Name, "reason", r.Reason)
 	e.refuse(in, r)
+}
+
+// diversions is how often a call was forwarded: each has an entry in Diversion (RFC 5806)
+// or in History-Info, which begins with the first target (RFC 7044), or in both.
+func diversions(req *sip.Request) int {
+	entries := func(name string) (n int) {
+		for _, h := range req.GetHeaders(name) {
+			n += max(1, strings.Count(h.Value(), "<"))
+		}
+		return n
+	}
+	return max(entries("Diversion"), entries("History-Info")-1)
 }
 
 // trunkAccount answers a PBX's challenges inside a call that came from it: as the user
@@ -119,11 +131,12 @@ func (e *Edge) redirect(from dialog.Target, contacts []sip.Uri) []dialog.Target 
 		}
 		id := hotdesk.DeviceID(from.Label)
 		r := e.Desk.Route(id, c.String())
+		user := string(r.Caller.User) // not what its phone registers as, which may be the device's id
 		switch {
 		case r.Kind == hotdesk.RouteInternal && len(r.PBX) == 0:
 			r.Caller = hotdesk.Caller{Name: dialog.Unquoted(from.From.Name), Number: from.From.URI.User}
 			r.Devices = slices.DeleteFunc(r.Devices, func(d hotdesk.DeviceID) bool { return d == id })
-			if all := e.desks(r, sip.NewHeader("Diversion", call.NameAddr(dialog.Party{URI: sip.Uri{Scheme: "sip", User: from.To.URI.User, Host: e.name}})+";reason=unconditional")); len(all) > 0 {
+			if all := e.desks(r, sip.NewHeader("Diversion", call.NameAddr(dialog.Party{URI: sip.Uri{Scheme: "sip", User: user, Host: e.name}})+";reason=unconditional")); len(all) > 0 {
 				return all
 			}
 		case r.Kind == hotdesk.RouteInternal, r.Kind == hotdesk.RouteExternal:

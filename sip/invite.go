@@ -17,7 +17,7 @@ import (
 
 // onInvite takes a new call, or a change of one that is up.
 func (e *Edge) onInvite(req *sip.Request, tx sip.ServerTransaction, t *ticket) (keep bool) {
-	if _, inside := dialog.Param(req.To().Params, "tag"); inside {
+	if tag, _ := dialog.Param(req.To().Params, "tag"); tag != "" {
 		return e.onInDialog(req, tx, t)
 	}
 	k := ordinary
