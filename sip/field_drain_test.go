@@ -113,3 +113,73 @@ func TestField_E1StopAtTheAttendant(t *testing.T) {
 		<-drained
 	})
 }
+
+// Told to stop in the middle of 50 calls and two emergency calls, again and again: the
+// ordinary calls get their time, the emergency calls are not touched, a 112 that is
+// dialled meanwhile is taken, and the server that is started afterwards reaches every
+// phone before it has registered anew.
+func TestField_E1StoppedInTheMiddle(t *testing.T) {
+	inOffice(t, func(o *office) {
+		anna, bob, cleo, main := o.desk(1, "104"), o.desk(2, "101"), o.desk(3, "102"), o.trunk()
+		for round := range size(2, 20) {
+			for _, p := range []*peer{anna, bob, cleo} {
+				p.register()
+				p.drop()
+				p.seen = nil
+			}
+			main.drop()
+			o.edge.DrainCalls, o.edge.DrainEmergency = 30*time.Second, time.Minute
+			up := func(p *peer, number string) (a, b *leg) {
+				a = p.dial(number, "v=0", "")
+				if number != "112" {
+					a.answerChallenge()
+				}
+				b = main.ring()
+				p.expect("180 INVITE")
+				b.reply(200, "OK", "v=0")
+				main.expect("ACK")
+				a.answered("")
+				return a, b
+			}
+			for range 50 {
+				up(anna, "0612345")
+			}
+			up(bob, "112")
+			up(cleo, "112")
+			drained := make(chan struct{})
+			go func() { defer close(drained); o.edge.Drain(context.Background()) }()
+			sleep(time.Second)
+			anna.dial("0612345", "v=0", "").refused("503 INVITE")
+			up(anna, "112")
+			sleep(25 * time.Second)
+			for _, p := range []*peer{anna, bob, cleo, main} {
+				if msg := p.read(0); msg != nil {
+					t.Fatalf("round %d: within the drain %s gets %s", round, p.at, name(msg))
+				}
+			}
+			for n := range 50 {
+				for _, p := range []*peer{anna, main} {
+					if msg := p.read(10 * time.Second); name(msg) != "BYE" {
+						t.Fatalf("round %d: after the drain of call %d %s gets %s", round, n, p.at, name(msg))
+					} else {
+						p.reply(p.asRequest(msg), 200, "OK", "", "")
+					}
+				}
+			}
+			<-drained
+			o.closeEdge()
+			for _, p := range []*peer{anna, bob, cleo, main} {
+				if msg := p.read(time.Second); msg != nil {
+					t.Fatalf("round %d: an emergency call gets %s at %s", round, name(msg), p.at)
+				}
+			}
+			o.openEdge()
+			a := main.dial("101", "v=0", "") // at once
+			b := bob.ring()
+			main.expect("180 INVITE")
+			b.reply(486, "Busy Here", "")
+			bob.expect("ACK")
+			a.refused("486 INVITE")
+		}
+	})
+}
