@@ -174,6 +174,7 @@ func TestMutatedMessages(t *testing.T) {
 			panics = append(panics, text)
 		}})
 		anna, bob, a, b := up(o)
+		anna.deaf, bob.deaf = true, true
 		stranger, neighbour := o.plug("203.0.113.9:5060"), o.plug("192.0.2.11:6060")
 		seeds := []string{
 			a.text("INFO", "z9hG4bKm1", 7, a.target, "Content-Type: application/dtmf-relay\r\n", "Signal=5\r\n"),

@@ -32,6 +32,7 @@ type peer struct {
 	call string // Call-ID of its registrations
 	n    int    // numbers branches, tags and Call-IDs
 	sent string // its last message
+	deaf bool   // passes over what cannot be read, and answers to nothing of its own
 	also string // headers in every message of a dialog, such as Allow
 }
 
@@ -129,6 +130,9 @@ func (p *peer) registered() *sip.Response {
 	for {
 		switch msg := p.receive(time.Minute).(type) {
 		case *sip.Response:
+			if p.deaf && msg.CallID().Value() != p.call {
+				continue
+			}
 			return msg
 		case nil:
 			p.o.t.Fatalf("%s: REGISTER is not answered; so far:\n%s", p.at, strings.Join(p.seen, "\n"))
@@ -152,6 +156,9 @@ func (p *peer) receiveUntil(deadline time.Time) sip.Message {
 		return nil
 	}
 	msg, err := sip.ParseMessage(append([]byte(nil), buf[:n]...))
+	if err != nil && p.deaf {
+		return p.receiveUntil(deadline)
+	}
 	if err != nil {
 		p.o.t.Fatalf("%s got what cannot be read: %v\n%s", p.at, err, buf[:n])
 	}
