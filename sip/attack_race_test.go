@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -328,12 +327,7 @@ func TestAttack_Races(t *testing.T) {
 		seed = uint64(n)
 	}
 	inOffice(t, func(o *office) {
-		if _, err := o.Apply(context.Background(), hotdesk.Desired{
-			PBX:   []hotdesk.PBXSpec{{Name: "spare", Mode: ptr("trunk"), Proxy: ptr(spareAddr)}},
-			Sites: []hotdesk.SiteSpec{{Name: "roma", Emergency: &hotdesk.EmergencySpec{Routes: []hotdesk.EmergencyRoute{{PBX: "main"}, {PBX: "spare"}}}}},
-		}, hotdesk.ApplyOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		o.twoRoutes()
 		peers := []*peer{o.desk(1, "100"), o.desk(2, "101"), o.desk(3, "101"), o.desk(4, "102"), o.trunk(), o.plug(spareAddr)}
 		peers[5].user = "spare"
 		wrong := 0
