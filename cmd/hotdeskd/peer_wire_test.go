@@ -130,14 +130,18 @@ func (w *wire) register(f *phonefile.File) {
 	w.t.Helper()
 	user, uri := f.Value("account.1.user_name"), "sip:"+w.to.String()
 	id := "reg" + sip.GenerateTagN(8)
-	send := func(cseq int, auth string) *sip.Response {
-		w.send(fmt.Sprintf("REGISTER %s SIP/2.0\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%d;rport\nFrom: <sip:%s@%s>;tag=%s\nTo: <sip:%[5]s@%[6]s>\nCall-ID: %[7]s\nCSeq: %[8]d REGISTER\n"+
-			"Contact: <sip:%[5]s@%[2]s>\nExpires: 300\nMax-Forwards: 70\n%[9]sContent-Length: 0\n\n", uri, w.at, id, cseq, user, w.to, id, cseq, auth))
-		return w.response(id)
-	}
-	if res := send(2, w.answer(f, send(1, ""), "REGISTER", uri)); res.StatusCode != 200 {
+	res := w.tryRegister(user, id, 1, "")
+	if res = w.tryRegister(user, id, 2, w.answer(f, res, "REGISTER", uri)); res.StatusCode != 200 {
 		w.t.Fatalf("registration of %s:\n%s", user, res)
 	}
+}
+
+// tryRegister sends one REGISTER and returns what it is answered.
+func (w *wire) tryRegister(user, id string, cseq int, auth string) *sip.Response {
+	w.t.Helper()
+	w.send(fmt.Sprintf("REGISTER sip:%[4]s SIP/2.0\nVia: SIP/2.0/UDP %[1]s;branch=z9hG4bK%[2]s%[3]d;rport\nFrom: <sip:%[5]s@%[4]s>;tag=%[2]s\nTo: <sip:%[5]s@%[4]s>\nCall-ID: %[2]s\nCSeq: %[3]d REGISTER\n"+
+		"Contact: <sip:%[5]s@%[1]s>\nExpires: 300\nMax-Forwards: 70\n%[6]sContent-Length: 0\n\n", w.at, id, cseq, w.to, user, auth))
+	return w.response(id)
 }
 
 // ack acknowledges the final response to an INVITE: a refusal on its own branch.
