@@ -18,7 +18,7 @@ run: build ## the demo: a server and simulated phones on loopback, told line by 
 test: ## all tests that need nothing but Go, git, make and a C compiler
 	go test $(TAGS) -race ./...
 
-test-peers: build ## the same with real peers (baresip, kamailio, chromium); fails when one is missing
+test-peers: build ## the same with real peers (baresip, linphone-cli, twinkle-console, sip-tester, kamailio, chromium); fails when one is missing
 	go test $(TAGS) -race ./...
 	HOTDESKD_PEERS=required go test $(TAGS) -race -count=1 -run 'TestPeer' ./cmd/hotdeskd
 
