@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Pending struct {
 	UserAgent string
 	Seen      time.Time
 	Problem   string // why it cannot be approved, "dect-base"; empty when it can
+
+	network netip.Prefix // whose share of the list it takes
 }
 
 // maxPending bounds the memory that strangers can take; the oldest goes first.

@@ -42,7 +42,7 @@ func (r throttleRule) charge(t Throttle, now time.Time) (Throttle, bool) {
 		return t, false
 	}
 	lock := r.most
-	if t.Locks < 16 {
+	if t.Locks*r.grow < 16 { // beyond that it is the longest, and the shift too far
 		lock = min(r.first<<(t.Locks*r.grow), r.most)
 	}
 	t.Failures, t.Since, t.Until = 0, now, now.Add(lock)

@@ -166,16 +166,18 @@ func (v *visitors) forgetVisits(id DeviceID) {
 // that nobody who invents MACs pushes another house's phones out. The caller holds the
 // lock.
 func (l *Live) makeRoom() MAC {
-	crowd := map[netip.Prefix][]Pending{}
-	var biggest netip.Prefix
+	crowd, most := map[netip.Prefix]int{}, 0
 	for _, p := range l.pending {
-		n := networkOf(p.Source)
-		crowd[n] = append(crowd[n], p)
-		if len(crowd[n]) > len(crowd[biggest]) {
-			biggest = n
+		crowd[p.network]++
+		most = max(most, crowd[p.network])
+	}
+	var oldest Pending
+	for _, p := range l.pending {
+		if crowd[p.network] == most && (oldest.Seen.IsZero() || p.Seen.Before(oldest.Seen)) {
+			oldest = p
 		}
 	}
-	return slices.MinFunc(crowd[biggest], func(a, b Pending) int { return a.Seen.Compare(b.Seen) }).MAC
+	return oldest.MAC
 }
 
 // networkOf is whose an address counts as: its /24, or its /64.
@@ -211,6 +213,7 @@ func (l *Live) SeePending(p Pending) bool {
 	if !known && len(l.pending) >= maxPending {
 		delete(l.pending, l.makeRoom())
 	}
+	p.network = networkOf(p.Source)
 	l.pending[p.MAC] = p
 	l.mu.Unlock()
 	if !known {
