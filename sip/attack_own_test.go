@@ -89,11 +89,11 @@ func TestAttack_NothingOfOneSideReachesTheOther(t *testing.T) {
 		}
 		a := anna.invite("101", "v=0 anna")
 		inv := bob.request("INVITE")
-		clean("bob", inv.String(), a.callID, "tag=l", anna.at)
+		clean("bob", inv.String(), a.callID, anna.at)
 		b := bob.incoming(inv)
 		b.reply(180, "Ringing", "")
 		res := anna.response("180 INVITE")
-		clean("anna", res.String(), b.callID, "tag=t", bob.at)
+		clean("anna", res.String(), b.callID, bob.at)
 		b.reply(200, "OK", "v=0 bob")
 		bob.expect("ACK")
 		clean("anna", a.answered("").String(), b.callID, bob.at)
@@ -116,6 +116,20 @@ func TestAttack_NothingOfOneSideReachesTheOther(t *testing.T) {
 		anna.expect("200 BYE")
 		clean("bob", bob.ok("BYE").String(), a.callID, anna.at)
 		o.idle()
+	})
+}
+
+// A caller who hides behind a PBX hides for the whole call, also when a later message of
+// the PBX says no more that it is private.
+func TestAttack_PrivateForTheWholeCall(t *testing.T) {
+	inOffice(t, func(o *office) {
+		bob, trunk := o.desk(2, "101"), o.trunk()
+		bob.also = all
+		a, _ := fromTrunk(o, bob, trunk, "Privacy: id\r\nP-Asserted-Identity: <sip:0612@pbx>\r\n")
+		a.do("INVITE", sdp+"P-Asserted-Identity: <sip:0612@pbx>\r\n", "v=0 x")
+		if got := value(bob.request("INVITE"), "P-Asserted-Identity"); got != "" {
+			t.Errorf("the phone is shown %s", got)
+		}
 	})
 }
 

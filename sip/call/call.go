@@ -35,6 +35,7 @@ type side struct {
 	call    *call
 	device  hotdesk.DeviceID // whose phone it is; empty behind a PBX
 	trusted bool             // a PBX, whose word on identities and alerts is taken
+	hidden  bool             // it has asked for privacy at the beginning, which holds for the whole call
 	self    dialog.Party     // who it is, for the other side; empty when nobody knows
 	branch  *dialog.Branch   // of the called side
 	other   *side

@@ -20,7 +20,7 @@ func (s *side) identity(msg sip.Message) (headers []sip.Header) {
 		}
 		return []sip.Header{sip.NewHeader("P-Asserted-Identity", NameAddr(s.self))}
 	}
-	if s.other.trusted || Private(msg) {
+	if s.other.trusted || s.hidden || Private(msg) {
 		return nil
 	}
 	for _, h := range msg.GetHeaders("P-Asserted-Identity") {
