@@ -319,7 +319,7 @@ func (o *office) actor(p *peer, seed uint64) *actor {
 // Whatever phones and PBXes do at the same time: one answer to the caller, one finished
 // record, both ends of whatever was answered are told, and nothing is left.
 func TestAttack_Races(t *testing.T) {
-	rounds, seed := 60, uint64(1)
+	rounds, seed := 25, uint64(1)
 	if n, err := strconv.Atoi(os.Getenv("ATTACK_ROUNDS")); err == nil {
 		rounds = n
 	}
