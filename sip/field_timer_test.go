@@ -244,3 +244,48 @@ func TestField_S29PhoneThatListensElsewhere(t *testing.T) {
 		})
 	}
 }
+
+// A PRACK that comes again, or crosses our 200, is answered with 200 (RFC 3262 section 3).
+func TestField_S11PRACKAgain(t *testing.T) {
+	inOffice(t, func(o *office) {
+		anna, bob := o.desk(1, "100"), o.desk(2, "101")
+		a := anna.dial("101", "v=0", "Require: 100rel\r\n")
+		a.answerChallenge()
+		b := bob.ring()
+		res := anna.response("180 INVITE")
+		a.remote, a.target = res.To().Value(), res.Contact().Address.String()
+		prack := fmt.Sprintf("RAck: 1 %d INVITE\r\n", res.CSeq().SeqNo)
+		a.do("PRACK", prack, "")
+		anna.expect("200 PRACK")
+		b.reply(200, "OK", "v=0")
+		bob.expect("ACK")
+		a.answered("")
+		a.do("PRACK", prack, "")
+		anna.expect("200 PRACK")
+		a.do("PRACK", "RAck: 2 1 INVITE\r\n", "")
+		anna.expect("481 PRACK")
+	})
+}
+
+// A refresh that the other side finds too short is made at once as long as it wants (RFC
+// 4028 section 7.3), before the old interval is over.
+func TestField_S11RefreshTooShort(t *testing.T) {
+	inOffice(t, func(o *office) {
+		anna, bob := o.desk(1, "100"), o.desk(2, "101")
+		bob.also = all
+		a := anna.invite("101", "v=0 anna")
+		b := bob.ring()
+		anna.expect("180 INVITE")
+		bob.reply(b.invite, 200, "OK", b.local, "v=0 bob", "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n")
+		bob.expect("ACK")
+		a.answered("")
+		bob.reply(bob.request("UPDATE"), 422, "Session Interval Too Small", "", "", "Min-SE: 300\r\n")
+		begun := time.Now()
+		req := bob.request("UPDATE")
+		if got := value(req, "Session-Expires"); got != "300;refresher=uac" || time.Since(begun) > time.Second {
+			t.Errorf("refreshed with %q after %v", got, time.Since(begun))
+		}
+		bob.reply(req, 200, "OK", "", "", "Session-Expires: 300;refresher=uac\r\n")
+		bob.silent(2 * time.Minute)
+	})
+}

@@ -16,10 +16,11 @@ import (
 // is confirmed.
 type call struct {
 	*Bench
-	rec    *Record
-	life   context.Context
-	a, b   *side
-	invite *sip.Request // the caller's, with our tag in this dialog
+	rec      *Record
+	life     context.Context
+	a, b     *side
+	invite   *sip.Request // the caller's, with our tag in this dialog
+	reliable *reliable    // of the caller's INVITE; a PRACK may cross our 200
 
 	mu    sync.Mutex
 	setup *setup // while it is early; nil afterwards
@@ -214,8 +215,7 @@ func (s *side) bye(reasons []string) {
 
 // prack acknowledges a provisional response of ours.
 func (s *side) prack(req *sip.Request, tx sip.ServerTransaction) {
-	setup := s.call.early()
-	if s != s.call.a || setup == nil || !setup.reliable.acknowledge(req, setup.in.Req.CSeq().SeqNo) {
+	if s != s.call.a || !s.call.reliable.acknowledge(req, s.call.invite.CSeq().SeqNo) {
 		s.call.Respond(req, tx, 481, "Call/Transaction Does Not Exist", nil)
 		return
 	}

@@ -73,10 +73,12 @@ func (s *side) refresh(session dialog.Session) {
 		}
 		s.keep(agreed)
 		return
-	case err == nil && res.StatusCode == 422:
-		session.Interval = max(2*session.Interval, dialog.MinSE)
-		s.keep(dialog.Session{Interval: session.Interval, Refresh: true})
-		return
+	case err == nil && res.StatusCode == 422: // at once, while the old interval lasts
+		session.Interval = max(session.Interval, dialog.MinimumOf(res), dialog.MinSE)
+		if res, err = s.sendRefresh(ctx, d, session); err == nil && res.IsSuccess() {
+			s.keep(dialog.Session{Interval: max(session.Interval, dialog.AcceptedSession(res).Interval), Refresh: true})
+			return
+		}
 	case err == nil && res.StatusCode != 481 && res.StatusCode != 408:
 		s.keep(session) // it is there, and says no to the refresh alone
 		return

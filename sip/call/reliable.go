@@ -75,9 +75,13 @@ func (r *reliable) acknowledge(prack *sip.Request, cseq uint32) bool {
 		return false
 	}
 	r.mu.Lock()
-	if r.acked == nil || rseq != r.rseq {
+	if rseq == 0 || rseq > r.rseq {
 		r.mu.Unlock()
 		return false
+	}
+	if r.acked == nil || rseq < r.rseq { // once more: our answer was lost, or it crossed our 200
+		r.mu.Unlock()
+		return true
 	}
 	close(r.acked)
 	r.acked = nil

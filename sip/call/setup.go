@@ -126,7 +126,7 @@ func (s *setup) dialogFor(p dialog.Progress) *call {
 	req := s.in.Req.Clone()
 	req.To().Params = req.To().Params.Clone()
 	req.To().Params.Add("tag", tag)
-	c := &call{Bench: s.Bench, rec: s.rec, life: s.in.Life, setup: s, invite: req, done: make(chan struct{}), left: make(chan struct{}), busy: make(chan struct{}, 1)}
+	c := &call{Bench: s.Bench, rec: s.rec, life: s.in.Life, setup: s, invite: req, reliable: &s.reliable, done: make(chan struct{}), left: make(chan struct{}), busy: make(chan struct{}, 1)}
 	c.a = &side{call: c, device: s.in.Device, trusted: s.in.PBX, hidden: s.in.PBX && Private(s.in.Req), peer: dialog.NewUAS(s.Net, s.in.Peer, req, tag, s.Contact(dialog.FlowOf(s.in.Req)))}
 	c.b = &side{call: c, peer: p.Dialog, other: c.a, trusted: strings.HasPrefix(p.Branch.Label, TrunkLabel), self: s.called, branch: p.Branch}
 	c.a.other = c.b

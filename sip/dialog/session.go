@@ -93,6 +93,21 @@ func AcceptedSession(res *sip.Response) Session {
 	return Session{Interval: max(MinSE, time.Duration(seconds)*time.Second), Refresh: refresher != "uas"}
 }
 
+// MinimumOf is the shortest interval that a 422 would take (section 6); 0 when it does
+// not say.
+func MinimumOf(res *sip.Response) time.Duration {
+	h := res.GetHeader("Min-SE")
+	if h == nil {
+		return 0
+	}
+	number, _, _ := strings.Cut(h.Value(), ";")
+	n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
 // RefreshHeaders ask for the same again, in a refresh of ours.
 func (s Session) RefreshHeaders() []sip.Header {
 	return []sip.Header{
