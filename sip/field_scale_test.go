@@ -195,6 +195,9 @@ func TestMutatedMessages(t *testing.T) {
 			if hostile := strings.HasPrefix(text, "BYE"); hostile && p == neighbour {
 				continue // the phone's own host may hang up
 			}
+			if p == neighbour && strings.Contains(text, "Session-Expires") {
+				continue // or agree on a session that nobody refreshes
+			}
 			p.send(text)
 			if n%20 == 0 { // so that budgets let most of it in
 				sleep(25 * time.Millisecond)
