@@ -160,9 +160,17 @@ func TestPeerKamailioRestart(t *testing.T) {
 	within(t, 40*time.Second, "word that the PBX is down", func() bool { return s.pbx().State == hotdesk.PBXDown })
 	k, _ = start()
 	back := time.Now()
-	within(t, patience, "registration of everybody", func() bool {
-		told := s.pbx() // before Kamailio is asked, which only gets more
-		there := k.located()
+	var told hotdesk.PBXStatus
+	there := 0
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("at last %d contacts are there, and told is %+v", there, told)
+		}
+	})
+	// The aim is ten seconds, and the time is logged; a busy machine gets three times that.
+	within(t, 3*patience, "registration of everybody", func() bool {
+		told = s.pbx() // before Kamailio is asked, which only gets more
+		there = k.located()
 		if told.Registered > max(there-1, 0) {
 			t.Errorf("%s after its return %d users are told as registered, and %d contacts are there", time.Since(back), told.Registered, there)
 		}
