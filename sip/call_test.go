@@ -230,7 +230,7 @@ func TestDecline(t *testing.T) {
 
 // What phones and trunks refuse with is told to the caller in words that say
 // nothing about them.
-func TestRefusals(t *testing.T) {
+func TestField_S16Refusals(t *testing.T) {
 	for _, c := range []struct {
 		status       int
 		want, result string
