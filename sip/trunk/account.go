@@ -143,7 +143,7 @@ func (r *Registrar) take(p *peer, a *account, expires int, out outcome) {
 	renew := a.renew
 	a.renew = false
 	if out.err == nil {
-		r.alive(p)
+		r.alive(p, now)
 		a.silences = 0
 	}
 	before := a.trouble

@@ -201,16 +201,17 @@ func (r *Registrar) answered(ctx context.Context, p *peer, f dialog.Flow, err er
 	case err == nil:
 		r.where.heard(f)
 		p.pinged = true
-		r.alive(p)
+		r.alive(p, r.Now())
 	case p.pinged || !p.heard:
 		r.where.fail(f, r.Now().Add(failedFor))
 	}
 }
 
 // alive and silent note whether the PBX answers. One that answers after a silence may
-// have been started anew: everybody is registered again. The caller holds the lock.
-func (r *Registrar) alive(p *peer) {
-	now := r.Now()
+// have been started anew: everybody is registered again. The caller holds the lock; now
+// is the moment that the answer is noted with: a registration which is that answer counts
+// as made since the return.
+func (r *Registrar) alive(p *peer, now time.Time) {
 	if p.misses > 0 {
 		p.back = now
 		r.again(p.pbx.Name, now)
