@@ -243,11 +243,11 @@ func TestField_L13Warnings(t *testing.T) {
 // them, nor on how lines end.
 func FuzzField_S23Nonsense(f *testing.F) {
 	f.Add(offerOf(plainAudio, plainEvents), "garbage")
-	f.Add(offerOf("m=video 5000 RTP/AVP 99", "m=audio 4000 RTP/AVP 8", "c=IN IP6 ::1"), "\x00")
+	f.Add(offerOf("m=video 5000 RTP/AVP 99", "m=audio 4000 RTP/AVP 8", "c=IN IP6 ::1"), "\x7f")
 	f.Add(offerOf("m=audio 4000 RTP/AVP 9", "a=inactive"), "y=0")
 	f.Fuzz(func(t *testing.T, offer []byte, junk string) {
 		if kind, _, ok := strings.Cut(junk, "="); ok && strings.ContainsAny(strings.ToLower(kind), "vmca") || strings.ContainsAny(junk, "\r\n\x00") {
-			t.Skip()
+			return // a line of its own meaning
 		}
 		want, wantErr := settle(offer, terms{})
 		var b strings.Builder
@@ -255,7 +255,7 @@ func FuzzField_S23Nonsense(f *testing.F) {
 			b.WriteString(line + "\n" + junk + "\n")
 		}
 		if b.Len() > maxSDP {
-			t.Skip()
+			return
 		}
 		got, err := settle([]byte(b.String()), terms{})
 		if fmt.Sprint(got, err) != fmt.Sprint(want, wantErr) {

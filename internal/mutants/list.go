@@ -148,6 +148,11 @@ var mutants = []mutant{
 		pkg: "./ivr", run: "^TestField_SRTPForged$",
 	},
 	{
+		name: "the first word after a silence is older than the return", file: "sip/trunk/account.go",
+		old: "r.alive(p, now)", new: "r.alive(p, r.Now())",
+		pkg: "./sip/trunk", run: "^TestFirstWordAfterASilence$",
+	},
+	{
 		name: "a new key of the phone leaves ours", file: "ivr/conversation.go",
 		old: "if m.own = c.settled.own; m.theirs != c.settled.theirs {", new: "if m.own = c.settled.own; m.own == (sdes{}) {",
 		pkg: "./ivr", run: "^TestField_SRTPRekey$",
