@@ -19,6 +19,8 @@ func TestField_S19AnswersArrive(t *testing.T) {
 		{"folded", "SIP/2.0/UDP\r\n 192.0.2.12:5060\r\n ;branch=z9hG4bKa"},
 		{"behind a NAT without rport", "SIP/2.0/UDP 10.0.0.9:5062;branch=z9hG4bKa"},
 		{"a name without rport", "SIP/2.0/UDP phone.local;branch=z9hG4bKa"},
+		{"tabs around the slashes and folded by a tab", "SIP / 2.0 /\tUDP\r\n\t192.0.2.12:5060;branch = z9hG4bKa"},
+		{"lower case, and an unknown parameter with a semicolon in quotes", "sip/2.0/udp 192.0.2.12:5060;x=\"a;b\";branch=z9hG4bKa"},
 	} {
 		for _, lead := range []string{"", "\r\n", "\r\n\r\n"} {
 			t.Run(fmt.Sprintf("%s after %q", c.name, lead), func(t *testing.T) {
